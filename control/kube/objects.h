@@ -1,0 +1,165 @@
+// The Kubernetes objects podwire reads, as far as it reads them. Values are checked when an object
+// becomes one of these (control/kube/decode.h): a wrong port or CIDR never gets this far. Field
+// names are the API's. Sources: k8s.io/api/{core,discovery,networking}/v1, projectcalico.org/v3
+// IPPool.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dataplane/net/address.h"
+
+namespace podwire::control::kube {
+
+using Labels = std::map<std::string, std::string>;
+
+struct Meta {
+  std::string ns;  // empty for cluster-scoped kinds
+  std::string name;
+  std::string uid;
+  Labels labels;
+  Labels annotations;
+  bool deleting = false;  // metadata.deletionTimestamp is set
+  std::string origin;     // "pods.yaml:12" or "api"; for messages
+
+  [[nodiscard]] std::string full_name() const { return ns.empty() ? name : ns + "/" + name; }
+};
+
+struct Requirement {
+  enum class Operator : std::uint8_t { in, not_in, exists, does_not_exist };
+  std::string key;
+  Operator op = Operator::in;
+  std::vector<std::string> values;
+};
+struct Selector {  // empty: matches everything. Absent selectors are std::nullopt where that
+                   // differs.
+  Labels match_labels;
+  std::vector<Requirement> match_expressions;
+  [[nodiscard]] bool matches(const Labels& labels) const;
+  [[nodiscard]] bool empty() const { return match_labels.empty() && match_expressions.empty(); }
+};
+
+struct IntOrString {
+  std::uint16_t number = 0;  // 0 when `name` is used
+  std::string name;
+};
+
+struct Node {
+  Meta meta;
+  std::vector<net::Prefix> pod_cidrs;      // spec.podCIDRs
+  std::vector<net::Address> internal_ips;  // status.addresses, InternalIP, in order
+  std::optional<net::Prefix>
+      ipv4_subnet;   // annotation projectcalico.org/IPv4Address: own subnet's mask
+  std::string zone;  // label topology.kubernetes.io/zone
+};
+
+struct Namespace {
+  Meta meta;
+};
+
+struct ContainerPort {
+  std::string name;
+  std::uint16_t port = 0;
+  std::uint8_t protocol = 6;
+};
+struct Pod {
+  Meta meta;
+  std::string node_name;
+  std::vector<net::Address> ips;  // status.podIPs; else annotation cni.projectcalico.org/ipAddrs
+  std::vector<ContainerPort> ports;
+  bool host_network = false;
+  bool finished = false;  // phase Succeeded or Failed
+  bool ready = true;      // condition Ready; a manifest without status counts as ready
+};
+
+enum class TrafficPolicy : std::uint8_t { cluster, local };
+struct ServicePort {
+  std::string name;
+  std::uint8_t protocol = 6;
+  std::uint16_t port = 0;
+  std::uint16_t node_port = 0;
+  IntOrString target_port;
+};
+struct Service {
+  enum class Type : std::uint8_t { cluster_ip, node_port, load_balancer, external_name };
+  Meta meta;
+  Type type = Type::cluster_ip;
+  std::vector<net::Address> cluster_ips;  // empty: headless
+  std::vector<net::Address> external_ips;
+  std::vector<net::Address>
+      load_balancer_ips;  // status.loadBalancer.ingress[].ip with ipMode absent or VIP
+  std::vector<net::Prefix> source_ranges;
+  std::vector<ServicePort> ports;
+  std::optional<Labels> selector;
+  TrafficPolicy internal_policy = TrafficPolicy::cluster;
+  TrafficPolicy external_policy = TrafficPolicy::cluster;
+  std::uint32_t affinity_seconds = 0;
+  bool publish_not_ready = false;
+};
+
+struct Endpoint {
+  net::Address address;
+  bool ready = true, serving = true, terminating = false;
+  std::string node_name;
+  std::string pod;  // targetRef, "namespace/name"; empty when unknown
+  std::vector<std::string> zone_hints, node_hints;
+};
+struct EndpointPort {
+  std::string name;
+  std::uint8_t protocol = 6;
+  std::uint16_t port = 0;
+};
+struct EndpointSlice {
+  Meta meta;
+  std::string service;  // label kubernetes.io/service-name
+  net::Family family = net::Family::v4;
+  std::vector<Endpoint> endpoints;
+  std::vector<EndpointPort> ports;
+};
+
+struct PolicyPort {
+  std::uint8_t protocol = 6;
+  std::optional<IntOrString> port;  // absent: every port of the protocol
+  std::uint16_t end_port = 0;       // 0: just `port`
+};
+struct IpBlock {
+  net::Prefix cidr;
+  std::vector<net::Prefix> except;
+};
+struct PolicyPeer {
+  std::optional<Selector> pod_selector;
+  std::optional<Selector> namespace_selector;
+  std::optional<IpBlock> ip_block;
+};
+struct PolicyRule {
+  std::vector<PolicyPeer> peers;  // empty: any peer
+  std::vector<PolicyPort> ports;  // empty: any port of any protocol
+};
+struct NetworkPolicy {
+  Meta meta;
+  Selector pod_selector;
+  bool isolates_ingress = true, isolates_egress = false;  // policyTypes, after defaulting
+  std::vector<PolicyRule> ingress, egress;
+};
+
+enum class TunnelMode : std::uint8_t { never, always, cross_subnet };
+struct IpPool {
+  Meta meta;
+  net::Prefix cidr;
+  TunnelMode ipip = TunnelMode::never;
+  bool nat_outgoing = false;
+  bool disabled = false;
+  std::uint8_t block_size = 26;
+};
+
+using Object = std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool>;
+
+// "Pod default/web": for messages and as the key of an object in the store.
+std::string kind_and_name(const Object& object);
+const Meta& meta(const Object& object);
+
+}  // namespace podwire::control::kube

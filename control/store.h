@@ -1,0 +1,41 @@
+// Every object that is in force, by kind and name: the last good version of each. Filled by an
+// object source (manifests folder, API server), read by the builders. Control thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/kube/objects.h"
+
+namespace podwire::control {
+
+struct Store {
+  template <typename T>
+  using Kind = std::map<std::string, T>;  // by Meta::full_name()
+
+  Kind<kube::Node> nodes;
+  Kind<kube::Namespace> namespaces;
+  Kind<kube::Pod> pods;
+  Kind<kube::Service> services;
+  Kind<kube::EndpointSlice> endpoint_slices;  // given ones and those computed from selectors
+  Kind<kube::NetworkPolicy> network_policies;
+  Kind<kube::IpPool> ip_pools;
+  bool synced = false;  // every kind's first complete set is here
+};
+
+// What changed between two versions of the store: names by kind, so that a build does work in
+// proportion.
+struct Changes {
+  bool nodes = false, namespaces = false, ip_pools = false;
+  std::vector<std::string> pods, services, network_policies;  // full names, also of removed ones
+  // Services whose slices changed ("namespace/name").
+  std::vector<std::string> service_endpoints;
+  [[nodiscard]] bool any() const {
+    return nodes || namespaces || ip_pools || !pods.empty() || !services.empty() ||
+           !network_policies.empty() || !service_endpoints.empty();
+  }
+};
+
+}  // namespace podwire::control

@@ -1,0 +1,120 @@
+// IP addresses, prefixes and Ethernet addresses, as tables and control hold them.
+// An IPv4 address is kept as IPv4-mapped IPv6 (::ffff:a.b.c.d, RFC 4291 section 2.5.5.2), so that
+// one table serves both families. Plain values, usable from any thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "dataplane/net/big_endian.h"
+
+namespace podwire::net {
+
+enum class Family : std::uint8_t { v4 = 4, v6 = 6 };
+
+struct Address {
+  std::array<std::uint8_t, 16> bytes{};
+
+  static constexpr Address from_v4(be32 v4) {
+    const std::uint32_t host = v4.host();
+    Address a;
+    a.bytes = {0,
+               0,
+               0,
+               0,
+               0,
+               0,
+               0,
+               0,
+               0,
+               0,
+               0xff,
+               0xff,
+               static_cast<std::uint8_t>(host >> 24),
+               static_cast<std::uint8_t>(host >> 16),
+               static_cast<std::uint8_t>(host >> 8),
+               static_cast<std::uint8_t>(host)};
+    return a;
+  }
+  // 16 bytes in network order, as they stand in an IPv6 header.
+  static Address from_v6(const void* bytes) {
+    Address a;
+    std::memcpy(a.bytes.data(), bytes, 16);
+    return a;
+  }
+  // "10.0.0.1", "fd00::1". Zeros in front of a decimal part are refused; see
+  // control/kube/decode.h for the sloppy form that Kubernetes still takes in Services.
+  static std::optional<Address> parse(std::string_view text);
+  [[nodiscard]] std::string to_string() const;
+
+  [[nodiscard]] bool is_v4() const {
+    static constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return std::memcmp(bytes.data(), kMapped.data(), kMapped.size()) == 0;
+  }
+  [[nodiscard]] Family family() const { return is_v4() ? Family::v4 : Family::v6; }
+  // Only for IPv4 addresses.
+  [[nodiscard]] be32 v4() const {
+    std::uint32_t raw;
+    std::memcpy(&raw, bytes.data() + 12, 4);
+    return be32::from_raw(raw);
+  }
+  [[nodiscard]] bool is_unspecified() const;
+  [[nodiscard]] bool is_multicast() const;
+  [[nodiscard]] bool is_loopback() const;
+  [[nodiscard]] bool is_link_local() const;  // 169.254.0.0/16, fe80::/10
+
+  bool operator==(const Address&) const = default;
+  auto operator<=>(const Address&) const = default;
+};
+static_assert(sizeof(Address) == 16);
+
+struct Prefix {
+  Address address;          // host bits are zero
+  std::uint8_t length = 0;  // in bits of its own family: 0..32 or 0..128
+
+  // "10.0.0.0/8"; a bare address is /32 or /128. Host bits that are set are cleared when
+  // `strict` is false and refused when it is true.
+  static std::optional<Prefix> parse(std::string_view text, bool strict = false);
+  static Prefix host(const Address& a) {
+    return Prefix{a, static_cast<std::uint8_t>(a.is_v4() ? 32 : 128)};
+  }
+  [[nodiscard]] std::string to_string() const;
+  [[nodiscard]] Family family() const { return address.family(); }
+  // False for an address of the other family.
+  [[nodiscard]] bool contains(const Address& a) const;
+  [[nodiscard]] bool contains(const Prefix& other) const;
+
+  bool operator==(const Prefix&) const = default;
+  auto operator<=>(const Prefix&) const = default;
+};
+
+struct Mac {
+  std::array<std::uint8_t, 6> bytes{};
+
+  static std::optional<Mac> parse(std::string_view text);  // "ee:ee:ee:ee:ee:ee"
+  [[nodiscard]] std::string to_string() const;
+  [[nodiscard]] bool is_multicast() const { return (bytes[0] & 1) != 0; }
+  [[nodiscard]] bool is_zero() const { return *this == Mac{}; }
+
+  bool operator==(const Mac&) const = default;
+  auto operator<=>(const Mac&) const = default;
+};
+static_assert(sizeof(Mac) == 6);
+
+// The address podwire answers with on every pod port and towards the host, as Calico does
+// (felix: host side of a pod's veth is ee:ee:ee:ee:ee:ee).
+inline constexpr Mac kGatewayMac{{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}};
+
+struct AddressHash {
+  std::size_t operator()(const Address& a) const noexcept;
+};
+
+}  // namespace podwire::net
+
+template <>
+struct std::hash<podwire::net::Address> : podwire::net::AddressHash {};

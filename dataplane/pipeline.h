@@ -1,0 +1,32 @@
+// The packet's way, in order. Start reading here.
+//
+//   rx - parse - decap - track -+- known ------------------------+- rewrite - route - encap - tx
+//                               +- new - service - policy - admit +
+//
+// Known flows carry their verdict, their rewrite and their route. Only new flows, or flows admitted
+// under an older policy, pay for service choice and policy.
+#pragma once
+
+#include "dataplane/stage.h"
+#include "dataplane/stages/admit.h"
+#include "dataplane/stages/decap.h"
+#include "dataplane/stages/encap.h"
+#include "dataplane/stages/parse.h"
+#include "dataplane/stages/policy.h"
+#include "dataplane/stages/rewrite.h"
+#include "dataplane/stages/route.h"
+#include "dataplane/stages/service.h"
+#include "dataplane/stages/track.h"
+
+namespace podwire {
+
+inline void pipeline(Batch& batch, Worker& w) noexcept {
+  run<stages::Parse, stages::Decap>(batch, w);
+  run<stages::Track>(batch, w);
+  // New flows one at a time and in place: the second packet of a burst finds the flow that the
+  // first one made, and order inside a flow is kept.
+  run_fresh<stages::Service, stages::Policy, stages::Admit>(batch, w);
+  run<stages::Rewrite, stages::Route, stages::Encap>(batch, w);
+}
+
+}  // namespace podwire

@@ -1,0 +1,99 @@
+// One worker: what its stages may touch, and its loop: receive -> pipeline -> transmit ->
+// housekeeping. Everything here belongs to the worker's own thread, except where a comment says
+// otherwise.
+#pragma once
+
+#include <rte_mempool.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/batch.h"
+#include "dataplane/config.h"
+#include "dataplane/observe/counters.h"
+#include "dataplane/observe/events.h"
+#include "dataplane/tables/quiescence.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace podwire {
+
+namespace flow {
+class Flows;          // both families' maps, shared by all workers
+class AffinityTable;  // ClientIP session affinity, shared by all workers
+}  // namespace flow
+namespace stages {
+class FragmentTable;  // incomplete datagrams, this worker's
+class HoldQueue;      // packets that wait for a neighbour, this worker's
+}  // namespace stages
+
+// What all workers share. Made before the first worker starts, outlives the last.
+struct Shared {
+  explicit Shared(const DataplaneConfig& config, unsigned workers);
+  ~Shared();
+
+  const DataplaneConfig config;
+  tables::Quiescence quiescence;
+  std::atomic<const tables::Snapshot*> snapshot{
+      nullptr};  // stored by control, loaded once per batch
+  std::unique_ptr<flow::Flows> flows;
+  std::unique_ptr<flow::AffinityTable> affinity;
+  rte_mempool* packet_pool = nullptr;  // 2 KiB of data and headroom for every header we may prepend
+  rte_mempool* large_pool = nullptr;   // 64 KiB, second segments of unsegmented TCP
+  std::atomic<bool> stop{false};
+};
+
+struct Worker {
+  Worker(Shared& shared, unsigned index);
+  ~Worker();
+
+  Shared& shared;
+  const unsigned index;
+  const tables::Snapshot* snapshot = nullptr;  // valid for the current batch
+  std::uint64_t now_cycles = 0;                // TSC, read once per batch
+  std::uint32_t now_seconds = 0;               // since start; the unit of every timeout
+  std::uint64_t random_state;                  // xorshift, seeded from getrandom
+
+  observe::WorkerCounters counters;
+  observe::EventRing events;
+
+  std::vector<Admission> admissions;  // kBatchSize places, by Packet::admission
+  std::unique_ptr<stages::FragmentTable> fragments;
+  std::unique_ptr<stages::HoldQueue> holds;
+
+  // Frames for one output port, sent when the batch is through or the queue is full.
+  struct Outbox {
+    unsigned size = 0;
+    std::array<rte_mbuf*, kBatchSize> frames;
+  };
+  std::vector<std::unique_ptr<Outbox>> outboxes;  // by PortId
+  std::vector<PortId> pending;                    // ports whose outbox is not empty
+
+  // ICMP errors that podwire made while a batch ran: IP packets without Ethernet header that enter
+  // the pipeline at parse as Source::self once the batch is through. Bounded; beyond it they are
+  // not made.
+  Batch originated;
+
+  [[nodiscard]] std::uint64_t random() noexcept {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state * 0x2545f4914f6cdd1dULL;
+  }
+  void count_drop(Reason reason) noexcept {
+    counters.drops[static_cast<std::size_t>(reason)].add();
+  }
+  // Frees the buffer and counts; `port` is where it came from.
+  void drop(rte_mbuf* mbuf, Reason reason, PortId port) noexcept;
+  // Puts a finished frame (Ethernet header first) into the port's outbox.
+  void send(rte_mbuf* mbuf, PortId port) noexcept;
+  // Hands every outbox to its port; what a port does not take is dropped under port_full or
+  // port_down.
+  void flush() noexcept;
+  // One batch from receive to transmit: stamps the clock, runs the pipeline, then what it
+  // originated.
+  void process(Batch& batch) noexcept;
+};
+
+}  // namespace podwire
