@@ -1,0 +1,38 @@
+// Linux's own tables as mirrored over netlink from the namespace podwired runs in: `ip route` and
+// `ip neigh` show and change the truth. Filled by control/routes, read by control/build. Control
+// thread only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/net/address.h"
+
+namespace podwire::control {
+
+struct LinuxRoute {
+  net::Prefix destination;
+  net::Address gateway;  // unspecified of its family (has_gateway false): on the link
+  bool has_gateway = false;
+  bool through_host_tap = false;  // device is the host tap: out of the uplink for us
+  bool blackhole = false;
+  std::uint32_t metric = 0;
+  std::uint8_t protocol = 0;  // rtm_protocol; podwired's own (kRouteProtocol) are not mirrored
+};
+struct LinuxNeighbour {
+  net::Address address;
+  net::Mac mac;
+};
+struct LinuxState {
+  std::vector<LinuxRoute> routes;          // main table
+  std::vector<LinuxNeighbour> neighbours;  // of the host tap, with a usable Ethernet address
+  std::vector<net::Prefix> addresses;      // of every device: this node's own (loopback left out)
+  std::vector<net::Prefix> host_tap_addresses;
+  std::uint16_t host_tap_mtu = 1500;
+};
+
+// rtm_protocol of the routes podwired itself installs (pods and Services through the host tap).
+inline constexpr std::uint8_t kRouteProtocol = 112;
+
+}  // namespace podwire::control

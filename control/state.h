@@ -1,0 +1,41 @@
+// What the control loop knows at this moment, for podwirectl and metrics to read. Control thread
+// only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/attachments.h"
+#include "control/build/builder.h"
+#include "control/config.h"
+#include "control/dataplane_link.h"
+#include "control/linux_state.h"
+#include "control/store.h"
+
+namespace podwire::control {
+
+struct State {
+  const Config& config;
+  DataplaneLink& dataplane;
+  Store store;
+  std::vector<Attachment> attachments;
+  LinuxState linux_state;
+  // The snapshot in force (owned by the dataplane; valid on the control thread until the next
+  // publish).
+  const tables::Snapshot* snapshot = nullptr;
+  // Input that was refused and still is: by its place ("services.yaml:12: Service default/web:
+  // ...").
+  std::vector<std::string> input_problems;
+  std::vector<build::Problem> build_problems;
+  std::string source;  // "manifests /etc/podwire/manifests"
+  bool source_healthy = false;
+  std::chrono::steady_clock::time_point started, last_publish;
+  std::uint64_t publishes = 0;
+  std::chrono::microseconds last_build_time{0};
+  std::uint64_t changes_refused = 0;  // objects refused since start
+};
+
+}  // namespace podwire::control
