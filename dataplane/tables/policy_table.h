@@ -1,7 +1,23 @@
-// The compiled NetworkPolicies of this node's pods. Immutable once published.
+// The compiled NetworkPolicies of this node's pods. Immutable once published; rows, shards and
+// names that did not change are shared between snapshots.
+//
+//   address ── identity ─┐                         (exact for pods, longest prefix for the rest)
+//                        ├─ row of the local pod ── rules whose peer matches ─┐
+//                        │                                                    AND ─ first rule
+//   (protocol, port) ────┘                      ── rules whose ports match ───┘      decides
+//
+// An identity stands for all addresses that no rule can tell apart. A row belongs to one direction
+// of the local pods that the same policies select. Rules stand in tiers, in order: the first that
+// matches decides, `pass` leaves the tier, `otherwise` is the answer of a tier without a match.
+// NetworkPolicy needs one tier of `allow` rules that denies otherwise.
+// Sources: k8s.io/api/networking/v1 NetworkPolicy; sigs.k8s.io/network-policy-api for tiers.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,13 +27,130 @@
 
 namespace podwire::tables {
 
+// Small numbers, given by the maker of the table. 0: an address that no selector and no ipBlock
+// names; rules for any peer still match it.
+using IdentityId = std::uint32_t;
+inline constexpr IdentityId kWorld = 0;
+
+enum class PolicyAction : std::uint8_t { allow, deny, pass };
+
+struct PortRange {
+  std::uint8_t protocol = 6;
+  std::uint16_t first = 0, last = 0xffff;  // inclusive
+  bool operator==(const PortRange&) const = default;
+  auto operator<=>(const PortRange&) const = default;
+};
+
+// One direction of policy for the pods it is given to. Any thread may read.
+class PolicyRow {
+ public:
+  // Worker threads; no allocation. Cost: one look-up by identity, a binary search over the ports
+  // named in the row, and one AND for each 64 rules.
+  [[nodiscard]] bool allows(IdentityId peer, std::uint8_t protocol,
+                            std::uint16_t port) const noexcept;
+  // The policy to name when the answer is no.
+  [[nodiscard]] std::uint32_t policy() const noexcept { return policy_; }
+
+ private:
+  friend class PolicyRowBuilder;
+  static constexpr std::uint32_t kChunk = 1024;
+  // Identity -> number of a mask in masks_. A missing chunk holds mask 0 only.
+  using Chunk = std::array<std::uint32_t, kChunk>;
+  struct Tier {
+    std::uint32_t first_word = 0, last_word = 0;  // half open
+    std::uint32_t last_bit = 0;                   // half open; what is left of the word is padding
+    PolicyAction otherwise = PolicyAction::deny;
+  };
+  // Everything from `begin` (protocol << 16 | port) to the next one's begin.
+  struct Interval {
+    std::uint32_t begin = 0;
+    std::uint32_t mask = 0;  // number of a mask in masks_
+    bool operator==(const Interval&) const = default;
+  };
+
+  [[nodiscard]] const std::uint64_t* mask(std::uint32_t number) const noexcept {
+    return masks_.data() + std::size_t{number} * words_;
+  }
+  [[nodiscard]] std::uint32_t peer_mask(IdentityId peer) const noexcept;
+  [[nodiscard]] std::uint32_t port_mask(std::uint8_t protocol, std::uint16_t port) const noexcept;
+
+  std::uint32_t policy_ = 0;
+  std::uint32_t words_ = 0;
+  std::vector<Tier> tiers_;
+  std::vector<PolicyAction> actions_;  // by bit; padding between tiers is never set in a mask
+  std::vector<std::uint64_t> masks_;   // words_ each; 0: the rules for any peer
+  std::vector<std::shared_ptr<const Chunk>> chunks_;
+  std::vector<Interval> intervals_;  // sorted; the first begins at 0
+};
+
+// Makes a row, or a changed copy of one that shares the unchanged chunks. Control thread.
+class PolicyRowBuilder {
+ public:
+  // `policy`: PolicyTable's number of the policy to name in a refusal.
+  explicit PolicyRowBuilder(std::uint32_t policy);
+  // A copy to which only set_peer() may be applied.
+  explicit PolicyRowBuilder(const PolicyRow& row);
+
+  void add_tier(PolicyAction otherwise);
+  // Adds a rule to the last tier and returns its number. No ports: every port of every protocol.
+  unsigned add_rule(PolicyAction action, std::span<const PortRange> ports, bool any_peer);
+  // The rules (beside those for any peer) that match this identity; replaces what was said before.
+  void set_peer(IdentityId identity, std::span<const unsigned> rules);
+  [[nodiscard]] std::shared_ptr<const PolicyRow> finish();
+
+ private:
+  struct Rule {
+    unsigned bit;
+    std::vector<PortRange> ports;
+    bool any_peer;
+  };
+  void compile_ports();
+  std::uint32_t intern(const std::vector<std::uint64_t>& mask);
+
+  std::shared_ptr<PolicyRow> row_;
+  std::vector<Rule> rules_;
+  bool is_copy_ = false;
+  std::map<std::vector<std::uint64_t>, std::uint32_t> interned_;
+  std::map<IdentityId, std::vector<unsigned>> peers_;  // of a new row, until finish()
+};
+
 class PolicyTable {
  public:
-  // Both sides that are pods of this node are judged. Worker threads; no allocation.
+  PolicyTable();
+
+  // Both sides that are pods of this node are judged. A pod's traffic to itself and the node's own
+  // into its pods is always allowed. Worker threads; no allocation.
   [[nodiscard]] PolicyAnswer judge(const PolicyQuestion& question) const noexcept;
 
   // "namespace/name" by PolicyAnswer::policy. Control thread and tools.
   [[nodiscard]] const std::string& policy_name(std::uint32_t policy) const;
+
+  // What follows makes the table, on the control thread before it is published. A copy shares what
+  // is not changed in it.
+
+  // A pod's address, of any node. Rows are for this node's pods; null: that side is not isolated.
+  struct Pod {
+    IdentityId identity = kWorld;
+    std::shared_ptr<const PolicyRow> ingress, egress;
+    bool operator==(const Pod&) const = default;
+  };
+  void set_pod(const net::Address& address, Pod pod) { pods_.set(address, std::move(pod)); }
+  bool erase_pod(const net::Address& address) { return pods_.erase(address); }
+  [[nodiscard]] const Pod* pod(const net::Address& address) const { return pods_.find(address); }
+  // Addresses of no pod. The most specific prefix counts.
+  void set_prefix(const net::Prefix& prefix, IdentityId identity) {
+    prefixes_.set(prefix, identity);
+  }
+  bool erase_prefix(const net::Prefix& prefix) { return prefixes_.erase(prefix); }
+  void set_policy_names(std::shared_ptr<const std::vector<std::string>> names);
+  [[nodiscard]] std::size_t pods() const noexcept { return pods_.size(); }
+
+ private:
+  [[nodiscard]] IdentityId identity(const Pod* pod, const net::Address& address) const noexcept;
+
+  ShardedMap<net::Address, Pod, net::AddressHash> pods_;
+  Lpm<IdentityId> prefixes_;
+  std::shared_ptr<const std::vector<std::string>> names_;
 };
 
 }  // namespace podwire::tables
