@@ -34,6 +34,9 @@ struct Shared {
   ~Shared();
 
   const DataplaneConfig config;
+  const std::uint64_t cycles_per_second;  // of the TSC
+  // TSC at second 0 of every timeout. Tests move it back to let time pass.
+  std::atomic<std::uint64_t> start_cycles;
   tables::Quiescence quiescence;
   std::atomic<const tables::Snapshot*> snapshot{
       nullptr};  // stored by control, loaded once per batch
@@ -58,7 +61,9 @@ struct Worker {
   observe::WorkerCounters counters;
   observe::EventRing events;
 
-  std::vector<Admission> admissions;  // kBatchSize places, by Packet::admission
+  // kBatchSize places, by Packet::admission; given out in turn, so that those of one batch differ.
+  std::vector<Admission> admissions;
+  std::uint16_t next_admission = 0;
   std::unique_ptr<stages::FragmentTable> fragments;
   std::unique_ptr<stages::HoldQueue> holds;
 
@@ -70,10 +75,13 @@ struct Worker {
   std::vector<std::unique_ptr<Outbox>> outboxes;  // by PortId
   std::vector<PortId> pending;                    // ports whose outbox is not empty
 
-  // ICMP errors that podwire made while a batch ran: IP packets without Ethernet header that enter
-  // the pipeline at parse as Source::self once the batch is through. Bounded; beyond it they are
-  // not made.
+  // What enters the pipeline at parse once the running batch is through: ICMP errors that podwire
+  // made (IP packets without Ethernet header, in_port kNoPort, Source::self, `originated`) and
+  // frames that a stage held and gives back (as they came, with the port they came in on). Both
+  // return false when there is no room: the caller then frees, keeps or drops the buffer.
   Batch originated;
+  [[nodiscard]] bool originate(rte_mbuf* mbuf) noexcept;  // counts it as originated
+  [[nodiscard]] bool resume(rte_mbuf* mbuf, PortId in_port) noexcept;
 
   [[nodiscard]] std::uint64_t random() noexcept {
     random_state ^= random_state << 13;
@@ -89,11 +97,14 @@ struct Worker {
   // Puts a finished frame (Ethernet header first) into the port's outbox.
   void send(rte_mbuf* mbuf, PortId port) noexcept;
   // Hands every outbox to its port; what a port does not take is dropped under port_full or
-  // port_down.
+  // port_down. Needs a snapshot.
   void flush() noexcept;
-  // One batch from receive to transmit: stamps the clock, runs the pipeline, then what it
-  // originated.
+  // One batch from receive to transmit: loads the snapshot, stamps the clock, counts every frame
+  // as received, runs the pipeline, then what it originated, and flushes. The batch is empty
+  // afterwards. An empty batch is allowed: it runs what housekeeping resumed.
   void process(Batch& batch) noexcept;
+  // Loads the snapshot and stamps the clock, as process() does: for housekeeping between batches.
+  void begin_round() noexcept;
 };
 
 }  // namespace podwire

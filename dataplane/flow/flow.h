@@ -40,10 +40,11 @@ struct alignas(64) Flow {
   // Immutable once visible.
   typename F::Key key;
   typename F::Rewrite rewrite;
-  std::uint16_t l3_delta =
-      0;  // one's complement sum to add to the IPv4 header checksum (0 for IPv6)
-  std::uint16_t l4_delta =
-      0;  // the same for TCP, UDP, ICMP(v6): addresses (where in the pseudo-header) and ports
+  // net::Delta of key -> rewrite, applied by net::updated_checksum: l3 for the IPv4 header (0 for
+  // IPv6); l4 for TCP, UDP, ICMP(v6): addresses (where the protocol has a pseudo-header: not ICMP
+  // over IPv4) and ports.
+  std::uint16_t l3_delta = 0;
+  std::uint16_t l4_delta = 0;
   // Relaxed atomics.
   std::atomic<std::uint64_t> bytes{0};
   SlotId peer = kNoSlot;  // immutable: the other direction's entry
