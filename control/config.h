@@ -1,10 +1,12 @@
 // What podwired is told at start: defaults, then the file, then PODWIRE_... environment, then the
-// command line. Every key is an option of the same name; control/config.cc holds the one table they
-// all derive from.
+// command line. Every key is an option of the same name; control/config.cc holds the one table that
+// parsing, ranges, --help and the environment's names derive from. Control thread, before anything
+// else runs.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/config.h"
@@ -30,5 +32,47 @@ struct Config {
   bool udp_cleanup = true;
   std::uint32_t debounce_ms = 10;  // how long a burst of changes is gathered before a build
 };
+
+inline constexpr const char* kDefaultConfigFile = "/etc/podwire/podwired.conf";
+
+// Where the values come from, weakest first: the file, the environment, the command line.
+struct ConfigSources {
+  std::vector<std::string> arguments;  // without the program's name
+  std::vector<std::pair<std::string, std::string>> environment;
+  std::string default_file = kDefaultConfigFile;  // read when it exists and --config names no other
+};
+enum class Wish : std::uint8_t { run, help, version, check };
+struct LoadedConfig {
+  Config config;
+  Wish wish = Wish::run;
+  std::string file;  // that was read; empty: none
+};
+// The error is one sentence that begins with its place: "podwired.conf:7: workers: ...",
+// "PODWIRE_WORKERS: ..." or "--workers: ...". A list (node-address, eal-arg) given at a stronger
+// place replaces the weaker one's.
+Result<LoadedConfig> load_config(const ConfigSources& sources);
+
+// What every option is, for --help and for the tests of conf/podwired.conf.
+struct OptionInfo {
+  std::string name, default_text, help;
+};
+std::vector<OptionInfo> config_options();
+std::string config_help();
+
+// For main(): loads, and prints what --help, --version and --check-config ask for (or the sentence
+// on standard error). When exit_now is set the program ends with exit_code.
+struct Started {
+  Config config;
+  bool exit_now = false;
+  int exit_code = 0;
+};
+Started start_config(int argc, char** argv);
+
+// "127.0.0.1:9111", "[::1]:9111": an address and a port from 1 to 65535 (0 in tests: any free one).
+struct ListenAddress {
+  net::Address address;
+  std::uint16_t port = 0;
+};
+Result<ListenAddress> parse_listen_address(const std::string& text);
 
 }  // namespace podwire::control
