@@ -11,6 +11,8 @@
 #include "dataplane/stages/admit.h"
 #include "dataplane/stages/decap.h"
 #include "dataplane/stages/encap.h"
+#include "dataplane/stages/fragments.h"
+#include "dataplane/stages/hold.h"
 #include "dataplane/stages/parse.h"
 #include "dataplane/stages/policy.h"
 #include "dataplane/stages/rewrite.h"
@@ -20,13 +22,37 @@
 
 namespace podwire {
 
-inline void pipeline(Batch& batch, Worker& w) noexcept {
-  run<stages::Parse, stages::Decap>(batch, w);
+// From track on: packets that parse has seen.
+inline void pipeline_parsed(Batch& batch, Worker& w) noexcept {
   run<stages::Track>(batch, w);
   // New flows one at a time and in place: the second packet of a burst finds the flow that the
   // first one made, and order inside a flow is kept.
   run_fresh<stages::Service, stages::Policy, stages::Admit>(batch, w);
   run<stages::Rewrite, stages::Route, stages::Encap>(batch, w);
+}
+
+inline void pipeline(Batch& batch, Worker& w) noexcept {
+  run<stages::Parse, stages::Decap>(batch, w);
+  pipeline_parsed(batch, w);
+}
+
+// Packets that a stage had held go on where they stopped, and those that waited too long are
+// dropped. Once a round and after the round's batches, before w.originated is run. `batch` is
+// scratch; `sent` is given each batch whose packets are ready for their output port.
+template <typename Sent>
+void resume_held(Batch& batch, Worker& w, Sent&& sent) noexcept {
+  w.fragments->age(w);
+  w.holds->age(w);
+  batch.clear();
+  while (w.fragments->release(batch, w) > 0) {
+    pipeline_parsed(batch, w);
+    sent(batch);
+    batch.clear();
+  }
+  if (w.holds->release(batch, w) > 0) {
+    run<stages::Route, stages::Encap>(batch, w);
+    sent(batch);
+  }
 }
 
 }  // namespace podwire

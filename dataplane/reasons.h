@@ -21,11 +21,14 @@ namespace podwire {
   X(bad_address, "source or destination address that may not be forwarded")                       \
   X(bad_l4_header, "TCP, UDP, SCTP or ICMP header is malformed")                                  \
   X(bad_arp, "malformed ARP or neighbour discovery")                                              \
+  X(neighbour_ignored,                                                                            \
+    "ARP or neighbour discovery of a pod that wants no answer: announcement, probe")              \
   X(spoofed_mac, "source Ethernet address is not the pod's")                                      \
   X(spoofed_ip, "source IP address is not the pod's")                                             \
   X(pod_tunnel, "pod sent an encapsulated packet")                                                \
   X(tunnel_unknown_peer, "IPIP from an address that is no known node")                            \
   X(tunnel_bad_inner, "IPIP with an inner packet that may not arrive that way")                   \
+  X(tunnel_fragment, "fragment of an IPIP packet: tunnels are not reassembled")                   \
   X(fragment_overlap, "fragments of one datagram overlap, repeat or exceed 65,535 bytes")         \
   X(fragment_unmatched, "later fragment whose first one never arrived")                           \
   X(fragment_limit, "more incomplete datagrams than the limit")                                   \

@@ -82,6 +82,11 @@ struct Worker {
   Batch originated;
   [[nodiscard]] bool originate(rte_mbuf* mbuf) noexcept;  // counts it as originated
   [[nodiscard]] bool resume(rte_mbuf* mbuf, PortId in_port) noexcept;
+  struct {  // token bucket of stages::originate
+    std::uint64_t filled_cycles = 0;
+    std::uint32_t tokens = 0;
+  } icmp_budget;
+  std::uint16_t next_tunnel_id = 0;  // IPv4 identification of outer headers
 
   [[nodiscard]] std::uint64_t random() noexcept {
     random_state ^= random_state << 13;

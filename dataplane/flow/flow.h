@@ -48,9 +48,10 @@ struct alignas(64) Flow {
   // Relaxed atomics.
   std::atomic<std::uint64_t> bytes{0};
   SlotId peer = kNoSlot;  // immutable: the other direction's entry
-  std::atomic<std::uint32_t> next_hop{tables::kNoNextHop};
-  std::atomic<std::uint32_t> route_generation{0};
   std::atomic<std::uint32_t> policy_generation{0};
+  // Snapshot::route_generation << 32 | NextHopId, set by the route stage: one word, so that two
+  // workers never leave one's next hop under the other's generation.
+  std::atomic<std::uint64_t> route{0};
   std::atomic<std::uint32_t> packets{0};
   std::atomic<State> state{State::unreplied};
   // Immutable.
