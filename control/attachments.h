@@ -12,6 +12,9 @@
 
 namespace podwire::control {
 
+// The places of the port table that are always the same; pods have the numbers above.
+inline constexpr PortId kUplinkPort = 0, kHostPort = 1, kFirstPodPort = 2;
+
 struct Attachment {
   std::string container_id, interface;  // together the key, as in the CNI specification
   std::string netns;
@@ -19,7 +22,7 @@ struct Attachment {
   net::Mac mac;
   std::vector<net::Address> ips;  // at most one per family
   std::uint16_t mtu = 1480;
-  PortId port_id = kNoPort;        // stable while attached
+  PortId port_id = kNoPort;        // stable while attached; from kFirstPodPort
   std::shared_ptr<io::Port> port;  // null while its namespace cannot be opened
 };
 

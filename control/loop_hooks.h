@@ -1,0 +1,17 @@
+// What the control loop offers to those who change something between two builds (control/cni). The
+// loop fills it in; tests fill it in with as little as they need. Control thread only.
+#pragma once
+
+#include <functional>
+
+namespace podwire::control {
+
+struct LoopHooks {
+  // State::attachments has changed: a build is due, without waiting out the debounce.
+  std::function<void()> attachments_changed;
+  // Calls back, once, when a snapshot that was built after this call is in force: published, and no
+  // worker uses an older one. Never calls back before it returns.
+  std::function<void(std::function<void()>)> when_in_force;
+};
+
+}  // namespace podwire::control
