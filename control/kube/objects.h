@@ -27,6 +27,11 @@ struct Meta {
   std::string origin;     // "pods.yaml:12" or "api"; for messages
 
   [[nodiscard]] std::string full_name() const { return ns.empty() ? name : ns + "/" + name; }
+  // The place an object was read from is no part of what it says.
+  bool operator==(const Meta& other) const {
+    return ns == other.ns && name == other.name && uid == other.uid && labels == other.labels &&
+           annotations == other.annotations && deleting == other.deleting;
+  }
 };
 
 struct Requirement {
@@ -34,6 +39,7 @@ struct Requirement {
   std::string key;
   Operator op = Operator::in;
   std::vector<std::string> values;
+  bool operator==(const Requirement&) const = default;
 };
 struct Selector {  // empty: matches everything. Absent selectors are std::nullopt where that
                    // differs.
@@ -41,11 +47,13 @@ struct Selector {  // empty: matches everything. Absent selectors are std::nullo
   std::vector<Requirement> match_expressions;
   [[nodiscard]] bool matches(const Labels& labels) const;
   [[nodiscard]] bool empty() const { return match_labels.empty() && match_expressions.empty(); }
+  bool operator==(const Selector&) const = default;
 };
 
 struct IntOrString {
   std::uint16_t number = 0;  // 0 when `name` is used
   std::string name;
+  bool operator==(const IntOrString&) const = default;
 };
 
 struct Node {
@@ -55,16 +63,19 @@ struct Node {
   std::optional<net::Prefix>
       ipv4_subnet;   // annotation projectcalico.org/IPv4Address: own subnet's mask
   std::string zone;  // label topology.kubernetes.io/zone
+  bool operator==(const Node&) const = default;
 };
 
 struct Namespace {
   Meta meta;
+  bool operator==(const Namespace&) const = default;
 };
 
 struct ContainerPort {
   std::string name;
   std::uint16_t port = 0;
   std::uint8_t protocol = 6;
+  bool operator==(const ContainerPort&) const = default;
 };
 struct Pod {
   Meta meta;
@@ -74,6 +85,7 @@ struct Pod {
   bool host_network = false;
   bool finished = false;  // phase Succeeded or Failed
   bool ready = true;      // condition Ready; a manifest without status counts as ready
+  bool operator==(const Pod&) const = default;
 };
 
 enum class TrafficPolicy : std::uint8_t { cluster, local };
@@ -83,6 +95,7 @@ struct ServicePort {
   std::uint16_t port = 0;
   std::uint16_t node_port = 0;
   IntOrString target_port;
+  bool operator==(const ServicePort&) const = default;
 };
 struct Service {
   enum class Type : std::uint8_t { cluster_ip, node_port, load_balancer, external_name };
@@ -99,6 +112,7 @@ struct Service {
   TrafficPolicy external_policy = TrafficPolicy::cluster;
   std::uint32_t affinity_seconds = 0;
   bool publish_not_ready = false;
+  bool operator==(const Service&) const = default;
 };
 
 struct Endpoint {
@@ -107,43 +121,51 @@ struct Endpoint {
   std::string node_name;
   std::string pod;  // targetRef, "namespace/name"; empty when unknown
   std::vector<std::string> zone_hints, node_hints;
+  bool operator==(const Endpoint&) const = default;
 };
 struct EndpointPort {
   std::string name;
   std::uint8_t protocol = 6;
   std::uint16_t port = 0;
+  bool operator==(const EndpointPort&) const = default;
 };
 struct EndpointSlice {
   Meta meta;
-  std::string service;  // label kubernetes.io/service-name
+  std::string service;  // label kubernetes.io/service-name: a name in the slice's own namespace
   net::Family family = net::Family::v4;
   std::vector<Endpoint> endpoints;
   std::vector<EndpointPort> ports;
+  bool operator==(const EndpointSlice&) const = default;
 };
 
 struct PolicyPort {
   std::uint8_t protocol = 6;
   std::optional<IntOrString> port;  // absent: every port of the protocol
   std::uint16_t end_port = 0;       // 0: just `port`
+  bool operator==(const PolicyPort&) const = default;
 };
 struct IpBlock {
   net::Prefix cidr;
   std::vector<net::Prefix> except;
+  bool operator==(const IpBlock&) const = default;
 };
 struct PolicyPeer {
   std::optional<Selector> pod_selector;
   std::optional<Selector> namespace_selector;
   std::optional<IpBlock> ip_block;
+  bool operator==(const PolicyPeer&) const = default;
 };
 struct PolicyRule {
   std::vector<PolicyPeer> peers;  // empty: any peer
   std::vector<PolicyPort> ports;  // empty: any port of any protocol
+  bool operator==(const PolicyRule&) const = default;
 };
 struct NetworkPolicy {
   Meta meta;
   Selector pod_selector;
   bool isolates_ingress = true, isolates_egress = false;  // policyTypes, after defaulting
   std::vector<PolicyRule> ingress, egress;
+  bool operator==(const NetworkPolicy&) const = default;
 };
 
 enum class TunnelMode : std::uint8_t { never, always, cross_subnet };
@@ -154,12 +176,34 @@ struct IpPool {
   bool nat_outgoing = false;
   bool disabled = false;
   std::uint8_t block_size = 26;
+  bool operator==(const IpPool&) const = default;
 };
 
 using Object = std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool>;
 
+// In the order of Object's alternatives.
+enum class Kind : std::uint8_t {
+  node,
+  name_space,
+  pod,
+  service,
+  endpoint_slice,
+  network_policy,
+  ip_pool
+};
+inline Kind kind(const Object& object) {
+  return static_cast<Kind>(object.index());
+}
+const char* kind_name(Kind kind);  // "EndpointSlice"
+
 // "Pod default/web": for messages and as the key of an object in the store.
 std::string kind_and_name(const Object& object);
 const Meta& meta(const Object& object);
+Meta& meta(Object& object);
+
+// False for what the API server's selectors of kube-proxy would keep from us (cmd/kube-proxy:
+// Services with label service.kubernetes.io/service-proxy-name, EndpointSlices with label
+// service.kubernetes.io/headless): such an object is treated as if it were not there.
+bool concerns_us(const Object& object);
 
 }  // namespace podwire::control::kube

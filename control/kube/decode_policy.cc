@@ -1,0 +1,172 @@
+// NetworkPolicy (k8s.io/api/networking/v1; rules: k8s.io/kubernetes pkg/apis/networking/validation)
+// and IPPool (projectcalico.org/v3). In a NetworkPolicy an empty part and an absent one differ.
+#include <algorithm>
+
+#include "control/kube/decoders.h"
+
+namespace podwire::control::kube {
+namespace {
+
+Requirement decode_requirement(const Reader& field) {
+  Requirement requirement;
+  const Reader key = field["key"];
+  requirement.key = key.text();
+  if (!is_label_key(requirement.key)) key.refuse(key.shown() + " is not a label's name");
+  const Reader op = field["operator"];
+  if (!op.present()) op.refuse("is not given");
+  requirement.op =
+      static_cast<Requirement::Operator>(op.one_of({"In", "NotIn", "Exists", "DoesNotExist"}, 0));
+  const Reader values = field["values"];
+  requirement.values = values.text_list();
+  const bool takes_values = requirement.op == Requirement::Operator::in ||
+                            requirement.op == Requirement::Operator::not_in;
+  if (takes_values && requirement.values.empty()) {
+    values.refuse("none is given, but In and NotIn need some");
+  }
+  if (!takes_values && !requirement.values.empty()) {
+    values.refuse("are given, but Exists and DoesNotExist take none");
+  }
+  for (const Reader& value : values.elements()) {
+    if (!is_label_value(value.text())) value.refuse(value.shown() + " is not a label's value");
+  }
+  return requirement;
+}
+
+Selector decode_selector(const Reader& field) {
+  Selector selector;
+  selector.match_labels = field["matchLabels"].text_map();
+  for (const auto& [key, value] : selector.match_labels) {
+    const Reader label = field["matchLabels"][key];
+    if (!is_label_key(key)) label.refuse("the key is not a label's name");
+    if (!is_label_value(value)) label.refuse(label.shown() + " is not a label's value");
+  }
+  for (const Reader& element : field["matchExpressions"].elements()) {
+    selector.match_expressions.push_back(decode_requirement(element));
+  }
+  return selector;
+}
+
+IpBlock decode_ip_block(const Reader& field) {
+  IpBlock block;
+  const Reader cidr = field["cidr"];
+  if (!cidr.present()) cidr.refuse("is not given");
+  block.cidr = cidr.prefix().value_or(net::Prefix{});
+  for (const Reader& element : field["except"].elements()) {
+    const auto except = element.prefix();
+    if (!except) continue;
+    if (!block.cidr.contains(*except) || except->length == block.cidr.length) {
+      element.refuse(element.shown() + " is not a part of " + cidr.shown());
+    }
+    block.except.push_back(*except);
+  }
+  return block;
+}
+
+PolicyPeer decode_peer(const Reader& field) {
+  PolicyPeer peer;
+  const Reader pods = field["podSelector"];
+  const Reader namespaces = field["namespaceSelector"];
+  const Reader block = field["ipBlock"];
+  if (pods.present()) peer.pod_selector = decode_selector(pods);
+  if (namespaces.present()) peer.namespace_selector = decode_selector(namespaces);
+  if (block.present()) {
+    if (peer.pod_selector || peer.namespace_selector) {
+      block.refuse("is given beside a selector; a peer is one or the other");
+    }
+    peer.ip_block = decode_ip_block(block);
+  }
+  if (!pods.present() && !namespaces.present() && !block.present()) {
+    field.refuse("gives none of podSelector, namespaceSelector and ipBlock");
+  }
+  return peer;
+}
+
+PolicyPort decode_policy_port(const Reader& field) {
+  PolicyPort port;
+  port.protocol = field["protocol"].protocol();
+  if (field["port"].present()) port.port = field["port"].port_or_name();
+  const Reader end = field["endPort"];
+  if (!end.present()) return port;
+  port.end_port = end.port();
+  if (!port.port) {
+    end.refuse("is given without port");
+  } else if (!port.port->name.empty()) {
+    end.refuse("is given with a named port; a range has numbers only");
+  } else if (port.end_port < port.port->number) {
+    end.refuse(end.shown() + " is less than port, " + std::to_string(port.port->number));
+  }
+  return port;
+}
+
+std::vector<PolicyRule> decode_rules(const Reader& field, std::string_view peers) {
+  std::vector<PolicyRule> rules;
+  for (const Reader& element : field.elements()) {
+    PolicyRule rule;
+    for (const Reader& peer : element[peers].elements()) rule.peers.push_back(decode_peer(peer));
+    for (const Reader& port : element["ports"].elements()) {
+      rule.ports.push_back(decode_policy_port(port));
+    }
+    rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
+void decode_policy_types(const Reader& types, NetworkPolicy& policy) {
+  const std::vector<Reader> given = types.elements();
+  policy.isolates_ingress = given.empty();
+  policy.isolates_egress = given.empty() && !policy.egress.empty();
+  for (const Reader& type : given) {
+    if (!type.present()) type.refuse("is not given");
+    const bool egress = type.one_of({"Ingress", "Egress"}, 0) == 1;
+    (egress ? policy.isolates_egress : policy.isolates_ingress) = true;
+  }
+}
+
+void decode_block_size(const Reader& field, IpPool& pool) {
+  const bool v4 = pool.cidr.family() == net::Family::v4;
+  pool.block_size =
+      static_cast<std::uint8_t>(v4 ? field.integer(20, 32, 26) : field.integer(116, 128, 122));
+  if (pool.block_size < pool.cidr.length) {
+    field.refuse((field.present() ? field.shown() : "/" + std::to_string(pool.block_size)) +
+                 " is a larger block than the pool " + pool.cidr.to_string());
+  }
+}
+
+}  // namespace
+
+NetworkPolicy decode_network_policy(const Reader& object, Meta meta) {
+  NetworkPolicy policy;
+  policy.meta = std::move(meta);
+  const Reader spec = object["spec"];
+  policy.pod_selector = decode_selector(spec["podSelector"]);
+  policy.ingress = decode_rules(spec["ingress"], "from");
+  policy.egress = decode_rules(spec["egress"], "to");
+  decode_policy_types(spec["policyTypes"], policy);
+  return policy;
+}
+
+IpPool decode_ip_pool(const Reader& object, Meta meta) {
+  IpPool pool;
+  pool.meta = std::move(meta);
+  const Reader spec = object["spec"];
+  const Reader cidr = spec["cidr"];
+  if (!cidr.present()) cidr.refuse("is not given");
+  const auto given = cidr.prefix(true);
+  if (!given) return pool;
+  pool.cidr = *given;
+  decode_block_size(spec["blockSize"], pool);
+  const Reader ipip = spec["ipipMode"];
+  pool.ipip = static_cast<TunnelMode>(ipip.one_of({"Never", "Always", "CrossSubnet"}, 0));
+  if (pool.ipip != TunnelMode::never && pool.cidr.family() == net::Family::v6) {
+    ipip.refuse(ipip.shown() + " is given for an IPv6 pool; IPIP carries IPv4 only");
+  }
+  const Reader vxlan = spec["vxlanMode"];
+  if (vxlan.one_of({"Never", "Always", "CrossSubnet"}, 0) != 0) {
+    vxlan.refuse(vxlan.shown() + " is given, but podwire carries no VXLAN; use ipipMode");
+  }
+  pool.nat_outgoing = spec["natOutgoing"].boolean(false);
+  pool.disabled = spec["disabled"].boolean(false);
+  return pool;
+}
+
+}  // namespace podwire::control::kube
