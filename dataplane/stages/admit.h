@@ -1,0 +1,18 @@
+// Admit: enters the flow into the table, both directions, with the source port that it gets when it
+// is masqueraded or when its reply would be taken for another flow's. From here on the flow is
+// known.
+#pragma once
+
+#include <string_view>
+
+#include "dataplane/verdict.h"
+#include "dataplane/worker.h"
+
+namespace podwire::stages {
+
+struct Admit {
+  static constexpr std::string_view name = "admit";
+  static Verdict decide(Packet& p, Worker& w) noexcept;
+};
+
+}  // namespace podwire::stages
