@@ -75,13 +75,11 @@ struct Worker {
   std::vector<std::unique_ptr<Outbox>> outboxes;  // by PortId
   std::vector<PortId> pending;                    // ports whose outbox is not empty
 
-  // What enters the pipeline at parse once the running batch is through: ICMP errors that podwire
-  // made (IP packets without Ethernet header, in_port kNoPort, Source::self, `originated`) and
-  // frames that a stage held and gives back (as they came, with the port they came in on). Both
-  // return false when there is no room: the caller then frees, keeps or drops the buffer.
+  // ICMP errors that podwire made while a batch ran: IP packets without Ethernet header, in_port
+  // kNoPort, Source::self. They enter the pipeline at parse once the batch is through.
   Batch originated;
-  [[nodiscard]] bool originate(rte_mbuf* mbuf) noexcept;  // counts it as originated
-  [[nodiscard]] bool resume(rte_mbuf* mbuf, PortId in_port) noexcept;
+  // Adds one and counts it as originated; false when there is no room: the caller frees it.
+  [[nodiscard]] bool originate(rte_mbuf* mbuf) noexcept;
   struct {  // token bucket of stages::originate
     std::uint64_t filled_cycles = 0;
     std::uint32_t tokens = 0;
@@ -104,9 +102,10 @@ struct Worker {
   // Hands every outbox to its port; what a port does not take is dropped under port_full or
   // port_down. Needs a snapshot.
   void flush() noexcept;
+  void flush(PortId port) noexcept;
   // One batch from receive to transmit: loads the snapshot, stamps the clock, counts every frame
   // as received, runs the pipeline, then what it originated, and flushes. The batch is empty
-  // afterwards. An empty batch is allowed: it runs what housekeeping resumed.
+  // afterwards. An empty batch is allowed: it lets held packets go on and age.
   void process(Batch& batch) noexcept;
   // Loads the snapshot and stamps the clock, as process() does: for housekeeping between batches.
   void begin_round() noexcept;
