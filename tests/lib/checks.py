@@ -462,8 +462,8 @@ def iperf3(lab, family):
 # ---- change ----
 
 def folder_change_in_force(lab):
-    """Service `moving` goes from web-a to web-b and back, under one UDP socket that never pauses: its
-    flow must follow, and within 100 ms of the file's change (median of five)."""
+    """Service `moving` goes from web-a to web-b and back, under one UDP socket that never pauses:
+    its flow must follow, and within 100 ms of the file's change (median of five)."""
     path = lab.manifests / "endpoints.yaml"
     original = path.read_text()
     addresses = {name: lab.pods[name].addresses[4] for name in ("web-a", "web-b")}

@@ -1,5 +1,5 @@
-"""The lab: two nodes and an outside host as network namespaces on one wire, podwired on each node, pods
-attached by executing podwire-cni.
+"""The lab: two nodes and an outside host as network namespaces on one wire, podwired on each node,
+pods attached by executing podwire-cni.
 
     pw-node-a ── eth0 ─┐
     pw-node-b ── eth0 ─┼─ bridge in pw-wire          pw-web-a, pw-client-a, ... : the pods

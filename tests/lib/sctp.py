@@ -52,7 +52,7 @@ def packet(source_port, destination_port, tag, *chunks):
 
 
 def parse(data):
-    """(source port, destination port, tag, [(kind, flags, value)]), or None when it is not sound."""
+    """(source port, destination port, tag, [(kind, flags, value)]); None when it is not sound."""
     if len(data) < 16 or crc32c(data[:8] + bytes(4) + data[12:]) != \
             struct.unpack_from("<I", data, 8)[0]:
         return None
