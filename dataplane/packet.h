@@ -48,6 +48,7 @@ struct Packet {
       false;  // L4 checksum field holds the pseudo-header's sum only (virtio-net
               // NEEDS_CSUM, RTE_MBUF_F_TX_*_CKSUM); the sender left the rest to us
   bool originated : 1 = false;  // podwire made it: an ICMP error
+  bool may_pass : 1 = false;    // route has checked it once; it was held since, `flow` is gone
 
   std::uint8_t tcp_flags = 0;
   net::be16 source_port;       // ICMP echo request: the identifier; echo reply: 0

@@ -72,6 +72,7 @@ class FragmentTable {
   void remove(Index datagram) noexcept;
   void drop_held(Datagram& datagram, Reason reason, Worker& w) noexcept;
   Verdict hold(Datagram& datagram, const Packet& p, Worker& w) noexcept;
+  static void give_ports(const Datagram& datagram, Packet& p) noexcept;
 
   std::vector<Datagram> datagrams_;
   std::vector<Held> held_;

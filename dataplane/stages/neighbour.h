@@ -9,7 +9,8 @@
 
 namespace podwire::stages {
 
-inline const net::Address kGatewayV4 = net::Address::from_v4(net::be32{0xa9fe0101});  // 169.254.1.1
+inline constexpr net::Address kGatewayV4 =
+    net::Address::from_v4(net::be32{0xa9fe0101});  // 169.254.1.1
 inline constexpr net::Address kGatewayV6{
     // fe80::ecee:eeff:feee:eeee
     {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0xec, 0xee, 0xee, 0xff, 0xfe, 0xee, 0xee, 0xee}};

@@ -1,0 +1,122 @@
+#include "dataplane/stages/route.h"
+
+#include "dataplane/flow/flow.h"
+#include "dataplane/stages/hold.h"
+#include "dataplane/stages/icmp_origin.h"
+
+namespace podwire::stages {
+namespace {
+
+using tables::NextHop;
+using tables::NextHopId;
+using tables::NextHopKind;
+
+// What route needs of the flow, whatever its family.
+struct FlowView {
+  std::atomic<std::uint64_t>* route = nullptr;
+  bool translates = false;
+  net::Address source;  // as the packet came
+
+  template <typename F>
+  static FlowView of(void* flow) {
+    auto& f = *static_cast<flow::Flow<F>*>(flow);
+    if constexpr (F::family == net::Family::v4) {
+      return {&f.route, f.translates, net::Address::from_v4(f.key.source)};
+    } else {
+      return {&f.route, f.translates, net::Address::from_v6(f.key.source.data())};
+    }
+  }
+};
+
+bool leaves(NextHopKind kind) {
+  return kind == NextHopKind::link || kind == NextHopKind::tunnel ||
+         kind == NextHopKind::unresolved;
+}
+bool from_outside(Source source) {
+  return source == Source::uplink || source == Source::tunnel;
+}
+
+// Who may go where. Asked when a flow is routed, not for each of its packets.
+Reason refusal(const Packet& p, const NextHop& hop, const tables::Snapshot& snapshot) {
+  const tables::RouteTable& routes = *snapshot.routes;
+  if (!from_outside(p.source) || p.may_pass) return Reason::none;
+  const bool tunnel = p.source == Source::tunnel;
+  FlowView flow;
+  flow.source = p.source_address();
+  if (p.flow != nullptr) {
+    flow = p.family == net::Family::v4 ? FlowView::of<flow::V4>(p.flow)
+                                       : FlowView::of<flow::V6>(p.flow);
+    // An error comes from wherever on the path it was made, translated by the flow it is about.
+    if (p.icmp_error) flow.source = p.source_address();
+  }
+  if (leaves(hop.kind) && !flow.translates) {
+    return tunnel ? Reason::tunnel_bad_inner : Reason::no_route;
+  }
+  if (p.icmp_error) return Reason::none;
+  const NextHopKind back = routes.at(routes.find(flow.source)).kind;
+  if (back == NextHopKind::pod || back == NextHopKind::host) {
+    return tunnel ? Reason::tunnel_bad_inner : Reason::bad_address;
+  }
+  const bool known = !tunnel || routes.pools.find(flow.source) != nullptr ||
+                     (flow.source.is_v4() && routes.is_tunnel_peer(flow.source.v4()));
+  return known ? Reason::none : Reason::tunnel_bad_inner;
+}
+
+// Before the first complete set of objects only the node's own traffic with the outside.
+bool may_pass_unsynced(const Packet& p, const NextHop& hop) {
+  const bool node = p.source == Source::host || p.source == Source::self;
+  return (node && (leaves(hop.kind) || hop.kind == NextHopKind::host)) ||
+         (p.source == Source::uplink && hop.kind == NextHopKind::host);
+}
+
+Verdict no_route(const Packet& p, Worker& w) {
+  // Strangers on the wire are told nothing.
+  if (!from_outside(p.source)) originate(w, p, IcmpError::no_route);
+  return Verdict::drop(Reason::no_route);
+}
+
+std::atomic<std::uint64_t>* remembered(const Packet& p) {
+  // An error goes to the quoted packet's sender: not where its flow goes.
+  if (p.flow == nullptr || p.icmp_error) return nullptr;
+  return p.family == net::Family::v4 ? &static_cast<flow::Flow<flow::V4>*>(p.flow)->route
+                                     : &static_cast<flow::Flow<flow::V6>*>(p.flow)->route;
+}
+
+}  // namespace
+
+NextHopId find_next_hop(const Packet& p, const tables::RouteTable& routes) noexcept {
+  const NextHopId id = routes.find(p.destination_address());
+  const NextHopId twin = routes.at(id).pod_source_twin;
+  const bool from_pod =
+      twin != tables::kNoNextHop && routes.pools.find(p.source_address()) != nullptr;
+  return from_pod ? twin : id;
+}
+
+Verdict Route::decide(Packet& p, Worker& w) noexcept {
+  const tables::Snapshot& snapshot = *w.snapshot;
+  const tables::RouteTable& routes = *snapshot.routes;
+  auto* memory = remembered(p);
+  const std::uint64_t known = memory == nullptr ? 0 : memory->load(std::memory_order_relaxed);
+  p.next_hop = static_cast<NextHopId>(known);
+  const bool current = p.next_hop != tables::kNoNextHop &&
+                       static_cast<std::uint32_t>(known >> 32) == snapshot.route_generation;
+  if (!current) p.next_hop = find_next_hop(p, routes);
+  const NextHop& hop = routes.at(p.next_hop);
+  if (hop.kind == NextHopKind::none) return no_route(p, w);
+  if (hop.kind == NextHopKind::blackhole) return Verdict::drop(Reason::blackhole);
+  if (!snapshot.synced && !may_pass_unsynced(p, hop)) return Verdict::drop(Reason::not_synced);
+  if (!current) {
+    const Reason refused = refusal(p, hop, snapshot);
+    if (refused != Reason::none) return Verdict::drop(refused);
+    if (memory != nullptr) {
+      memory->store(std::uint64_t{snapshot.route_generation} << 32 | p.next_hop,
+                    std::memory_order_relaxed);
+    }
+  }
+  if (hop.kind != NextHopKind::unresolved) return Verdict::next();
+  const net::Address& gateway =
+      hop.gateway.is_unspecified() ? p.destination_address() : hop.gateway;
+  return w.holds->hold(p, gateway, w);
+}
+
+}  // namespace podwire::stages
