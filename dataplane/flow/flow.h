@@ -15,9 +15,10 @@ namespace podwire::flow {
 
 using SlotId = std::uint32_t;
 inline constexpr SlotId kNoSlot = 0xffffffff;
+inline constexpr std::uint16_t kNotSince = 0xffff;
 
-// The state of a connection; both directions' entries hold a copy. Names as nf_conntrack prints
-// them.
+// The state of a connection. The forward entry's is the truth, changed by compare-and-swap; the
+// reply entry's is a copy made right after. tcp_state.h says what moves it.
 enum class State : std::uint8_t {
   unreplied,  // UDP, ICMP, others: only one side has spoken
   replied,
@@ -32,6 +33,10 @@ enum class State : std::uint8_t {
   sctp_init,
   sctp_established,
   sctp_shutdown,
+  // As fin_wait, close_wait and last_ack, the reply's sender having closed first.
+  fin_wait_reply,
+  close_wait_reply,
+  last_ack_reply,
 };
 
 // One direction: 64 bytes for IPv4, 128 for IPv6.
@@ -40,9 +45,14 @@ struct alignas(64) Flow {
   // Immutable once visible.
   typename F::Key key;
   typename F::Rewrite rewrite;
-  // net::Delta of key -> rewrite, applied by net::updated_checksum: l3 for the IPv4 header (0 for
-  // IPv6); l4 for TCP, UDP, ICMP(v6): addresses (where the protocol has a pseudo-header: not ICMP
-  // over IPv4) and ports.
+  // Deltas as net::Delta folds them; 0xffff is written as 0, so that 0 says "nothing changes".
+  // l3_delta: the addresses' change. To the IPv4 header checksum, by net::updated_checksum; to a
+  // partial transport checksum of TCP, UDP or ICMPv6 (which holds the pseudo-header's sum only, no
+  // ports), by net::updated_sum: both families.
+  // l4_delta: the change of all that a whole transport checksum covers: addresses and ports for TCP
+  // and UDP; addresses and identifier for ICMPv6; the identifier alone for ICMP. Applied by
+  // net::updated_checksum (UDP: updated_udp_checksum). 0 for other protocols: SCTP has a CRC32c
+  // over its own bytes, in which the ports change.
   std::uint16_t l3_delta = 0;
   std::uint16_t l4_delta = 0;
   // Relaxed atomics.
@@ -58,7 +68,9 @@ struct alignas(64) Flow {
   bool is_reply : 1 = false;
   bool translates : 1 = false;     // rewrite differs from key
   bool from_own_node : 1 = false;  // for PolicyQuestion when it is judged again
-  std::uint16_t spare = 0;
+  // Relaxed atomic: the second in which the last packet passed, modulo 2^16; kNotSince once the
+  // sweep has taken it over into the flow's record.
+  std::atomic<std::uint16_t> seen{kNotSince};
 };
 static_assert(sizeof(Flow<V4>) == 64);
 static_assert(sizeof(Flow<V6>) == 128);
@@ -70,7 +82,7 @@ struct NewFlow {
   typename F::Rewrite rewrite;  // the packet as it leaves; the reply's key is this, reversed
   std::uint32_t service_id = 0;
   std::uint32_t policy_generation = 0;
-  std::uint8_t tcp_flags = 0;
+  std::uint8_t tcp_flags = 0;  // SCTP: the first chunk's type
   bool from_own_node = false;
 };
 

@@ -1,23 +1,40 @@
-// The flow table of one family, shared by all workers. See flow/README.md for the layout and why.
+// The flow table of one family, shared by all workers. See flow/README.md for the layout, why, and
+// the proof that a reader never sees a half-made entry or a reused slot.
 //
-// Contract: any thread may find, insert, touch and erase at the same time. An entry is complete
-// before it can be found. A slot is reused only after every worker has passed a quiescent point
-// since its erasure, so a Flow* stays readable until the caller's next report. Slots never move:
-// the slot number is the flow's id.
+// Contract: any thread that is online in the quiescence domain may find, insert, touch and erase at
+// the same time. An entry is complete before it can be found. A slot is reused only after every
+// worker has passed a quiescent point since its erasure, so a Flow* stays readable until the
+// caller's next report. Slots never move: the slot number is the flow's id. No call waits for
+// another thread.
+//
+// Port reuse: when find() yields a flow and opens_again() (tcp_state.h) says the packet opens a new
+// connection on it, erase() it and treat the packet as one without flow: both keys are free at
+// once.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/config.h"
 #include "dataplane/flow/flow.h"
+#include "dataplane/flow/grace.h"
+#include "dataplane/flow/group.h"
+#include "dataplane/flow/key_hash.h"
+#include "dataplane/flow/tcp_state.h"
+#include "dataplane/flow/zeroed_array.h"
 #include "dataplane/tables/quiescence.h"
 
 namespace podwire::flow {
 
 enum class Outcome : std::uint8_t {
   inserted,
-  exists,  // another worker (or an earlier packet) was first: `flow` is the winner's forward entry
-  reply_taken,  // the reply key belongs to another connection: choose another source port
+  exists,  // another worker (or an earlier packet) was first: `flow` is the entry whose key is
+           // `forward`: the winner's forward entry, or the reply entry of a connection that the
+           // other side opened
+  reply_taken,  // the reply key belongs to another connection (or is the forward key itself):
+                // choose another source port
   full,         // at the limit, and nothing half-open could make room
 };
 
@@ -27,48 +44,233 @@ class FlowMap {
   using Key = typename F::Key;
 
   FlowMap(std::uint32_t connections, const FlowTimeouts& timeouts, tables::Quiescence& quiescence);
-  ~FlowMap();
+  FlowMap(const FlowMap&) = delete;
+  FlowMap& operator=(const FlowMap&) = delete;
 
   // The three steps of a look-up, so that a batch overlaps its cache misses: hash and prefetch the
   // tags; from the tags a candidate slot, whose entry is prefetched; the entry itself.
-  [[nodiscard]] std::uint32_t hash(const Key& key) const noexcept;
-  void prefetch(std::uint32_t hash) const noexcept;
+  [[nodiscard]] std::uint32_t hash(const Key& key) const noexcept { return hash_(key); }
+  void prefetch(std::uint32_t hash) const noexcept {
+    __builtin_prefetch(&groups_[first_group(hash)]);
+  }
   [[nodiscard]] std::uint32_t hint(std::uint32_t hash) const noexcept;
-  // Null when there is none. The hint may be stale or kNoSlot; it only saves time.
+  // Null when there is none. The hint (of this look-up, or kNoSlot) may be stale; it only saves
+  // time.
   [[nodiscard]] Flow<F>* find(const Key& key, std::uint32_t hash, std::uint32_t hint) noexcept;
-  [[nodiscard]] Flow<F>* find(const Key& key) noexcept;
-  [[nodiscard]] Flow<F>& at(SlotId slot) noexcept;
+  [[nodiscard]] Flow<F>* find(const Key& key) noexcept { return find(key, hash(key), kNoSlot); }
+  [[nodiscard]] Flow<F>& at(SlotId slot) noexcept { return flows_[index(slot)]; }
 
   struct Inserted {
     Outcome outcome;
     Flow<F>* flow;  // null for reply_taken and full
   };
-  // Enters both directions, the reply first. Bounded work at any fill.
+  // Enters both directions, the reply first. Bounded work at any fill. The packet itself is counted
+  // by passed(), as every other.
   Inserted insert(const NewFlow<F>& flow, std::uint32_t now_seconds) noexcept;
 
   // A packet of the flow passed: counts it, keeps the flow alive and moves its state on.
-  // `tcp_flags` for TCP, the first chunk's type for SCTP, else 0. Writes shared lines only when the
-  // state changes, and the age at most once a second.
+  // `flags` are TCP's, the first chunk's type for SCTP, else 0. Writes the packet's own direction's
+  // entry only, except when the state changes. Two workers that carry one direction at once may
+  // lose counts to each other.
   void passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol, std::uint8_t flags,
               std::uint32_t now_seconds) noexcept;
 
-  // Ends both directions. Idempotent.
-  void erase(Flow<F>& flow) noexcept;
+  // Ends both directions; true for the one caller who did. Idempotent, also on a flow found before
+  // and ended since, until the caller's next report.
+  bool erase(Flow<F>& flow) noexcept;
 
   // Ageing: looks at up to `groups` groups from where the last call of this part stopped; part of
-  // parts. Returns how many connections expired.
+  // parts, each part one thread at a time. Returns how many connections expired. Every group wants
+  // a look at least every 30,000 seconds (8 hours); about once a second in practice.
   unsigned sweep(unsigned part, unsigned parts, unsigned groups,
                  std::uint32_t now_seconds) noexcept;
 
   // Connections in the table, and the limit. Any thread.
-  [[nodiscard]] std::uint32_t size() const noexcept;
-  [[nodiscard]] std::uint32_t limit() const noexcept;
+  [[nodiscard]] std::uint32_t size() const noexcept {
+    return size_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+  [[nodiscard]] std::uint32_t groups() const noexcept { return group_count_; }
 
-  // f(SlotId, Flow<F>&) for every forward entry. Not while other threads' erased slots may be
-  // reused: the caller is online in the quiescence domain, or is the control thread between begin()
-  // and passed().
+  // What only control asks of a forward entry.
+  [[nodiscard]] std::uint32_t service_id(const Flow<F>& forward) const noexcept;
+  [[nodiscard]] std::uint32_t age_seconds(const Flow<F>& forward,
+                                          std::uint32_t now_seconds) const noexcept;
+  [[nodiscard]] std::uint32_t expires_in_seconds(const Flow<F>& forward,
+                                                 std::uint32_t now_seconds) const noexcept;
+
+  // f(SlotId, Flow<F>&) for every forward entry, or those of `count` groups from `first`. The
+  // caller is online in the quiescence domain for the whole call.
   template <typename Visit>
-  void for_each(Visit&& visit);
+  void for_each(Visit&& visit) {
+    for_each(0, group_count_, visit);
+  }
+  template <typename Visit>
+  void for_each(std::uint32_t first, std::uint32_t count, Visit&& visit);
+
+ private:
+  // What packets do not need, by slot of the forward entry.
+  struct Record {
+    std::uint32_t created;
+    std::uint32_t service_id;
+    std::atomic<std::uint32_t> seen;  // seconds; older than either entry's `seen` that is set
+  };
+
+  // The groups in which a key may stand: from its first by a step of its own. The number of groups
+  // is prime, so no group comes twice.
+  static constexpr unsigned kChain = 16;
+  class Chain {
+   public:
+    Chain(const FlowMap& map, std::uint32_t hash) noexcept
+        : count_(map.group_count_), group_(map.first_group(hash)) {
+      const std::uint32_t other = std::rotl(hash, 16) * 0x9e3779b1U;
+      step_ = 1 + static_cast<std::uint32_t>((std::uint64_t{other} * (count_ - 1)) >> 32);
+    }
+    [[nodiscard]] std::uint32_t group() const noexcept { return group_; }
+    void next() noexcept {
+      const std::uint64_t sum = std::uint64_t{group_} + step_;
+      group_ = static_cast<std::uint32_t>(sum >= count_ ? sum - count_ : sum);
+    }
+
+   private:
+    std::uint32_t count_, group_, step_ = 0;
+  };
+
+  // A slot is 16 * group + lane; entries stand without gaps, 15 to a group.
+  static std::uint32_t index(SlotId slot) noexcept { return slot - slot / 16; }
+  [[nodiscard]] SlotId slot_of(const Flow<F>& flow) const noexcept {
+    const auto i = static_cast<std::uint32_t>(&flow - flows_.data());
+    return i + i / kLanes;
+  }
+  [[nodiscard]] SlotId forward_of(const Flow<F>& flow) const noexcept {
+    return flow.is_reply ? flow.peer : slot_of(flow);
+  }
+  [[nodiscard]] std::uint32_t first_group(std::uint32_t hash) const noexcept {
+    return static_cast<std::uint32_t>((std::uint64_t{hash} * group_count_) >> 32);
+  }
+  static bool same(const Key& a, const Key& b) noexcept {
+    return std::memcmp(&a, &b, sizeof(Key)) == 0;
+  }
+  // 0xffff is kept for kNotSince and kNeverDue.
+  static std::uint16_t clock16(std::uint32_t seconds) noexcept {
+    const auto low = static_cast<std::uint16_t>(seconds);
+    return low == 0xffff ? std::uint16_t{0xfffe} : low;
+  }
+  [[nodiscard]] Flow<F>* search(const Key& key, std::uint32_t hash) noexcept;
+
+  enum class Contest : std::uint8_t { won, lost };
+  struct Pair {
+    SlotId forward, reply;
+    std::uint32_t forward_hash, reply_hash;
+  };
+  bool reserve(const Pair& pair, std::uint32_t now_seconds) noexcept;
+  SlotId claim(std::uint32_t hash) noexcept;
+  static bool claim_in(Group& group, const Grace& grace, unsigned& lane) noexcept;
+  void fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
+            std::uint32_t now_seconds) noexcept;
+  bool publish(const Pair& pair, bool impatient) noexcept;
+  Contest contend(SlotId slot, std::uint32_t hash, SlotId forward, bool impatient) noexcept;
+  bool help(SlotId reply, const Key& forward_key) noexcept;
+  void withdraw(SlotId slot, std::uint32_t hash) noexcept;
+  void release(SlotId slot, std::uint32_t hash) noexcept;
+  bool end(SlotId forward) noexcept;
+  bool make_room(const Pair& pair, std::uint32_t now_seconds) noexcept;
+  void move_on(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flags,
+               std::uint32_t now_seconds) noexcept;
+  [[nodiscard]] std::uint32_t last_seen(const Flow<F>& forward,
+                                        std::uint32_t now_seconds) const noexcept;
+  void take_over_seen(SlotId forward, std::uint32_t now_seconds) noexcept;
+  [[nodiscard]] std::uint32_t timeout(const Flow<F>& forward, State state) const noexcept;
+  bool look_at(SlotId forward, std::uint32_t now_seconds) noexcept;
+
+  const std::uint32_t limit_;
+  const std::uint32_t group_count_;
+  const FlowTimeouts timeouts_;
+  const KeyHash hash_;
+  ZeroedArray<Group> groups_;
+  ZeroedArray<Flow<F>> flows_;
+  ZeroedArray<Record> records_;
+  alignas(64) std::atomic<std::uint32_t> size_{0};
+  Grace grace_;
+  static constexpr unsigned kParts = 128;
+  struct alignas(64) Cursor {
+    std::uint32_t next = 0;
+  };
+  std::array<Cursor, kParts> cursors_;
 };
+
+template <typename F>
+inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
+  const std::uint32_t group = first_group(hash);
+  const unsigned matches =
+      Lanes(groups_[group].tags, std::memory_order_relaxed).equal(lane::committed(hash));
+  if (matches == 0) return kNoSlot;
+  const SlotId slot = group * 16 + static_cast<unsigned>(std::countr_zero(matches));
+  const auto* entry = reinterpret_cast<const std::uint8_t*>(&flows_[index(slot)]);
+  for (std::size_t line = 0; line < sizeof(Flow<F>); line += 64) {
+    __builtin_prefetch(entry + line, 1);
+  }
+  return slot;
+}
+
+// The tag is asked first: while it is committed the entry is complete, and it stays so until the
+// caller reports.
+template <typename F>
+inline Flow<F>* FlowMap<F>::find(const Key& key, std::uint32_t hash, std::uint32_t hint) noexcept {
+  if (hint != kNoSlot) [[likely]] {
+    const std::uint16_t tag = groups_[hint / 16].tag(hint % 16, std::memory_order_acquire);
+    if (tag == lane::committed(hash)) [[likely]] {
+      Flow<F>& flow = flows_[index(hint)];
+      if (same(flow.key, key)) [[likely]]
+        return &flow;
+    }
+  }
+  return search(key, hash);
+}
+
+template <typename F>
+inline Flow<F>* FlowMap<F>::search(const Key& key, std::uint32_t hash) noexcept {
+  const std::uint16_t wanted = lane::committed(hash);
+  Chain chain(*this, hash);
+  for (unsigned n = 0; n < kChain; ++n, chain.next()) {
+    const Lanes tags(groups_[chain.group()].tags, std::memory_order_seq_cst);
+    for (unsigned matches = tags.equal(wanted); matches != 0; matches &= matches - 1) {
+      const SlotId slot = chain.group() * 16 + static_cast<unsigned>(std::countr_zero(matches));
+      Flow<F>& flow = flows_[index(slot)];
+      if (same(flow.key, key)) return &flow;
+    }
+    if (tags.overflow() == 0) return nullptr;
+  }
+  return nullptr;
+}
+
+template <typename F>
+inline void FlowMap<F>::passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol,
+                               std::uint8_t flags, std::uint32_t now_seconds) noexcept {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  flow.packets.store(flow.packets.load(kRelaxed) + 1, kRelaxed);
+  flow.bytes.store(flow.bytes.load(kRelaxed) + length, kRelaxed);
+  const std::uint16_t now = clock16(now_seconds);
+  if (flow.seen.load(kRelaxed) != now) flow.seen.store(now, kRelaxed);
+  if (is_steady(flow.state.load(kRelaxed), protocol, flags, flow.is_reply)) [[likely]]
+    return;
+  move_on(flow, protocol, flags, now_seconds);
+}
+
+template <typename F>
+template <typename Visit>
+void FlowMap<F>::for_each(std::uint32_t first, std::uint32_t count, Visit&& visit) {
+  for (std::uint32_t g = first; g < first + count && g < group_count_; ++g) {
+    const Lanes tags(groups_[g].tags, std::memory_order_acquire);
+    for (unsigned live = tags.odd(); live != 0; live &= live - 1) {
+      const SlotId slot = g * 16 + static_cast<unsigned>(std::countr_zero(live));
+      Flow<F>& flow = flows_[index(slot)];
+      if (!flow.is_reply) visit(slot, flow);
+    }
+  }
+}
+
+extern template class FlowMap<V4>;
+extern template class FlowMap<V6>;
 
 }  // namespace podwire::flow

@@ -1,6 +1,7 @@
 // Both families' flow tables, and what control asks of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -26,15 +27,39 @@ class Flows {
     }
   }
 
-  // A worker's share of the ageing, once per round; spreads one pass over about a second.
+  // A worker's share of the ageing, once per round, online; spreads one pass over about a second.
+  // Returns how many connections expired.
   unsigned sweep(unsigned worker, unsigned workers, std::uint32_t now_seconds) noexcept;
 
-  // Control thread. Rows of connections, at most `limit`; and erasing those for which `ends` is
-  // true (UDP clean-up, pod deletion). Neither stops a worker. Returns how many were erased.
+  // Control thread. Rows of connections, at most `limit`, IPv4's first; and erasing those for which
+  // `ends` is true (UDP clean-up, pod deletion). Neither stops a worker. Returns how many were
+  // erased.
   std::vector<observe::FlowRow> rows(std::uint32_t now_seconds, std::size_t limit,
                                      const std::function<bool(const observe::FlowRow&)>& wanted);
   std::size_t erase_if(std::uint32_t now_seconds,
                        const std::function<bool(const observe::FlowRow&)>& ends);
+
+ private:
+  // How many groups a worker looks at in one round: so many that its rounds of the last second
+  // would have made one pass.
+  struct alignas(64) Pace {
+    std::uint32_t second = 0;
+    std::uint32_t rounds = 0;
+    std::array<std::uint32_t, 2> groups_a_round{kFirstGroups, kFirstGroups};  // v4, v6
+    std::array<std::uint32_t, 2> looked_at{0, 0};                             // in this second
+  };
+  static constexpr std::uint32_t kFirstGroups = 64, kMostGroups = 1024;
+  static constexpr unsigned kWorkers = 128;
+  template <typename F>
+  unsigned sweep_one(Pace& pace, unsigned family, unsigned worker, unsigned workers,
+                     std::uint32_t now_seconds) noexcept;
+  // visit(FlowMap&, Flow&) for every connection until it says false, a little at a time, so that
+  // slots go on being reused.
+  template <typename F, typename Visit>
+  void visit(FlowMap<F>& map, Visit&& visit);
+
+  tables::Quiescence& quiescence_;
+  std::array<Pace, kWorkers> paces_;
 };
 
 }  // namespace podwire::flow

@@ -1,0 +1,522 @@
+#include "dataplane/flow/flow_map.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <new>
+
+#include "dataplane/net/checksum.h"
+
+namespace podwire::flow {
+namespace {
+
+// Stamps reach half of 2^16 seconds ahead; later deadlines are looked at on the way.
+constexpr std::uint32_t kStampReach = 30'000;
+constexpr unsigned kAttempts = 64;
+constexpr unsigned kPatience = 4;
+
+bool is_prime(std::uint32_t n) {
+  for (std::uint32_t d = 3; std::uint64_t{d} * d <= n; d += 2) {
+    if (n % d == 0) return false;
+  }
+  return true;
+}
+
+// Two slots for each connection at 84 % fill: at more than 16 groups the chance that a key finds
+// all 16 groups of its chain full is below one in 10^9.
+std::uint32_t groups_for(std::uint32_t connections) {
+  check(connections >= 1 && connections <= 100'000'000,
+        "a flow table holds 1 to 100,000,000 connections: change flows-v4 or flows-v6");
+  std::uint64_t groups = std::uint64_t{connections} * 2 * 100 / (84 * kLanes) + 1;
+  if (groups < 17) groups = 17;
+  groups |= 1;
+  while (!is_prime(static_cast<std::uint32_t>(groups))) groups += 2;
+  return static_cast<std::uint32_t>(groups);
+}
+
+std::uint16_t plain_zero(std::uint16_t delta) {
+  return delta == 0xffff ? std::uint16_t{0} : delta;
+}
+
+void set_deltas(Flow<V4>& flow) {
+  net::Delta addresses, ports;
+  addresses.change(flow.key.source, flow.rewrite.source)
+      .change(flow.key.destination, flow.rewrite.destination);
+  ports.change(flow.key.source_port, flow.rewrite.source_port)
+      .change(flow.key.destination_port, flow.rewrite.destination_port);
+  flow.l3_delta = plain_zero(addresses.folded());
+  switch (flow.key.protocol) {
+    case net::protocol::tcp:
+    case net::protocol::udp:
+      flow.l4_delta = plain_zero(net::fold(std::uint64_t{addresses.folded()} + ports.folded()));
+      break;
+    case net::protocol::icmp:
+      flow.l4_delta = plain_zero(ports.folded());
+      break;
+    default:
+      flow.l4_delta = 0;
+  }
+}
+
+void set_deltas(Flow<V6>& flow) {
+  net::Delta addresses, ports;
+  addresses.change(flow.key.source.data(), flow.rewrite.source.data(), 16)
+      .change(flow.key.destination.data(), flow.rewrite.destination.data(), 16);
+  ports.change(flow.key.source_port, flow.rewrite.source_port)
+      .change(flow.key.destination_port, flow.rewrite.destination_port);
+  flow.l3_delta = plain_zero(addresses.folded());
+  switch (flow.key.protocol) {
+    case net::protocol::tcp:
+    case net::protocol::udp:
+    case net::protocol::icmpv6:
+      flow.l4_delta = plain_zero(net::fold(std::uint64_t{addresses.folded()} + ports.folded()));
+      break;
+    default:
+      flow.l4_delta = 0;
+  }
+}
+
+// The key a packet has that comes back for one that left as `rewrite`.
+template <typename Key, typename Rewrite>
+Key reply_key(const Key& forward, const Rewrite& rewrite) {
+  Key reply = forward;  // protocol and zone
+  reply.source = rewrite.destination;
+  reply.destination = rewrite.source;
+  reply.source_port = rewrite.destination_port;
+  reply.destination_port = rewrite.source_port;
+  return reply;
+}
+
+template <typename Rewrite, typename Key>
+Rewrite as_rewrite(const Key& key) {
+  return {key.source, key.destination, key.source_port, key.destination_port};
+}
+
+// How long ago a sixteen-bit clock showed `then`; a little ahead of us (another worker's clock)
+// counts as now.
+std::uint32_t since(std::uint32_t now_seconds, std::uint16_t then) {
+  const auto gone = static_cast<std::uint16_t>(static_cast<std::uint16_t>(now_seconds) - then);
+  return gone > 0xff00 ? 0U : gone;
+}
+
+}  // namespace
+
+KeyHash::KeyHash() {
+  check(__builtin_cpu_supports("aes"),
+        "this processor has no AES instructions; podwire needs them");
+  check(::getrandom(rounds_.data(), rounds_.size(), 0) == static_cast<ssize_t>(rounds_.size()),
+        "the kernel gave no random bytes");
+}
+
+template <typename F>
+FlowMap<F>::FlowMap(std::uint32_t connections, const FlowTimeouts& timeouts,
+                    tables::Quiescence& quiescence)
+    : limit_(connections),
+      group_count_(groups_for(connections)),
+      timeouts_(timeouts),
+      groups_(group_count_),
+      flows_(std::size_t{group_count_} * kLanes),
+      records_(std::size_t{group_count_} * kLanes),
+      grace_(quiescence) {}
+
+// --- Slots ---------------------------------------------------------------------------------------
+
+template <typename F>
+bool FlowMap<F>::claim_in(Group& group, const Grace& grace, unsigned& lane) noexcept {
+  const Lanes tags(group.tags, std::memory_order_acquire);
+  for (unsigned free = tags.equal(lane::empty); free != 0; free &= free - 1) {
+    lane = static_cast<unsigned>(std::countr_zero(free));
+    if (group.change_tag(lane, lane::empty, lane::busy)) return true;
+  }
+  for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
+    lane = static_cast<unsigned>(std::countr_zero(tombs));
+    if (!grace.over(group.stamp(lane)) || !group.change_tag(lane, lane::tomb, lane::busy)) continue;
+    // Ours now; but it may have been used and erased anew since its stamp was read.
+    if (grace.over(group.stamp(lane))) return true;
+    group.put_tag(lane, lane::tomb);
+  }
+  return false;
+}
+
+// A place for a key of this hash, BUSY; kNoSlot when its whole chain is full. Groups that were
+// passed count it from before it can be seen until after it is gone.
+template <typename F>
+SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
+  Chain chain(*this, hash);
+  for (unsigned n = 0; n < kChain; ++n, chain.next()) {
+    Group& group = groups_[chain.group()];
+    unsigned lane = 0;
+    if (claim_in(group, grace_, lane)) return chain.group() * 16 + lane;
+    group.add_overflow(1);
+  }
+  chain = Chain(*this, hash);
+  for (unsigned n = 0; n < kChain; ++n, chain.next()) groups_[chain.group()].add_overflow(-1);
+  return kNoSlot;
+}
+
+// Gives a BUSY slot back, to be used again after the grace period.
+template <typename F>
+void FlowMap<F>::release(SlotId slot, std::uint32_t hash) noexcept {
+  Group& group = groups_[slot / 16];
+  group.put_stamp(slot % 16, grace_.epoch_of_erasure());
+  group.put_tag(slot % 16, lane::tomb);
+  Chain chain(*this, hash);
+  for (; chain.group() != slot / 16; chain.next()) groups_[chain.group()].add_overflow(-1);
+}
+
+// Takes back what this thread itself has published (or not yet).
+template <typename F>
+void FlowMap<F>::withdraw(SlotId slot, std::uint32_t hash) noexcept {
+  Group& group = groups_[slot / 16];
+  for (;;) {
+    const std::uint16_t tag = group.tag(slot % 16, std::memory_order_acquire);
+    if (tag == lane::busy || group.change_tag(slot % 16, tag, lane::busy)) break;
+  }
+  release(slot, hash);
+}
+
+// --- Insert --------------------------------------------------------------------------------------
+
+template <typename F>
+bool FlowMap<F>::reserve(const Pair& pair, std::uint32_t now_seconds) noexcept {
+  for (unsigned n = 0; n < kPatience; ++n) {
+    std::uint32_t size = size_.load(std::memory_order_relaxed);
+    while (size < limit_) {
+      if (size_.compare_exchange_weak(size, size + 1, std::memory_order_relaxed)) return true;
+    }
+    if (!make_room(pair, now_seconds)) return false;
+  }
+  return false;
+}
+
+template <typename F>
+void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
+                      std::uint32_t now_seconds) noexcept {
+  const State state = first_state(flow.forward.protocol, flow.tcp_flags);
+  Flow<F>& forward = *new (&at(pair.forward)) Flow<F>{};
+  forward.key = flow.forward;
+  forward.rewrite = flow.rewrite;
+  forward.peer = pair.reply;
+  Flow<F>& back = *new (&at(pair.reply)) Flow<F>{};
+  back.key = reply;
+  back.rewrite = as_rewrite<typename F::Rewrite>(reversed(flow.forward));
+  back.peer = pair.forward;
+  back.is_reply = true;
+  const bool translates = !same(reversed(reply), flow.forward);
+  for (Flow<F>* entry : {&forward, &back}) {
+    set_deltas(*entry);
+    entry->translates = translates;
+    entry->from_own_node = flow.from_own_node;
+    entry->policy_generation.store(flow.policy_generation, std::memory_order_relaxed);
+    entry->state.store(state, std::memory_order_relaxed);
+  }
+  Record& record = records_[index(pair.forward)];
+  record.created = now_seconds;
+  record.service_id = flow.service_id;
+  record.seen.store(now_seconds, std::memory_order_relaxed);
+  groups_[pair.reply / 16].put_stamp(pair.reply % 16, kNeverDue);
+  const std::uint32_t first_look = std::min(timeout(forward, state), kStampReach);
+  groups_[pair.forward / 16].put_stamp(pair.forward % 16, clock16(now_seconds + first_look));
+}
+
+// Looks for other entries of the key of our tentative one. Of two tentative ones the connection
+// with the lower forward slot goes on; an impatient thread goes on in any case, so that nobody
+// waits for a rival that is not running. See README.md for why at most one commits.
+template <typename F>
+typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash, SlotId forward,
+                                                 bool impatient) noexcept {
+  const Key& key = at(slot).key;
+  const std::uint16_t committed = lane::committed(hash), tentative = lane::tentative(hash);
+  Chain chain(*this, hash);
+  for (unsigned n = 0; n < kChain; ++n, chain.next()) {
+    Group& group = groups_[chain.group()];
+    const Lanes tags(group.tags, std::memory_order_seq_cst);
+    for (unsigned m = tags.equal(committed) | tags.equal(tentative); m != 0; m &= m - 1) {
+      const auto lane = static_cast<unsigned>(std::countr_zero(m));
+      const SlotId other = chain.group() * 16 + lane;
+      if (other == slot || !same(at(other).key, key)) continue;
+      if (group.tag(lane, std::memory_order_acquire) == tentative) {
+        if (!impatient && forward_of(at(other)) < forward) return Contest::lost;
+        if (group.change_tag(lane, tentative, lane::cancelled)) continue;
+      }
+      if (group.tag(lane, std::memory_order_acquire) == committed) return Contest::lost;
+    }
+    if (tags.overflow() == 0) break;
+  }
+  return Contest::won;
+}
+
+// Both filled entries: tentative, contest, committed. False when a rival was first: then both are
+// withdrawn.
+template <typename F>
+bool FlowMap<F>::publish(const Pair& pair, bool impatient) noexcept {
+  Group& reply = groups_[pair.reply / 16];
+  Group& forward = groups_[pair.forward / 16];
+  const unsigned reply_lane = pair.reply % 16, forward_lane = pair.forward % 16;
+  const std::uint16_t committed = lane::committed(pair.forward_hash);
+  reply.put_tag(reply_lane, lane::tentative(pair.reply_hash));
+  forward.put_tag(forward_lane, lane::tentative(pair.forward_hash));
+  if (contend(pair.reply, pair.reply_hash, pair.forward, impatient) == Contest::won &&
+      contend(pair.forward, pair.forward_hash, pair.forward, impatient) == Contest::won &&
+      reply.change_tag(reply_lane, lane::tentative(pair.reply_hash),
+                       lane::committed(pair.reply_hash))) {
+    if (forward.change_tag(forward_lane, lane::tentative(pair.forward_hash), committed)) {
+      return true;
+    }
+    // A helper may have committed it for us, and someone erased it since; a rival may have
+    // cancelled it.
+    if (forward.tag(forward_lane, std::memory_order_acquire) != lane::cancelled) return true;
+  }
+  withdraw(pair.forward, pair.forward_hash);
+  withdraw(pair.reply, pair.reply_hash);
+  return false;
+}
+
+// A committed reply whose forward entry is tentative needs one last step, which anyone may take.
+// False when the reply belongs to another connection than `forward_key`'s.
+template <typename F>
+bool FlowMap<F>::help(SlotId reply, const Key& forward_key) noexcept {
+  const Flow<F>& entry = at(reply);
+  if (!entry.is_reply || !same(at(entry.peer).key, forward_key)) return false;
+  const std::uint32_t hash = hash_(forward_key);
+  (void)groups_[entry.peer / 16].change_tag(entry.peer % 16, lane::tentative(hash),
+                                            lane::committed(hash));
+  return true;
+}
+
+template <typename F>
+typename FlowMap<F>::Inserted FlowMap<F>::insert(const NewFlow<F>& flow,
+                                                 std::uint32_t now_seconds) noexcept {
+  const Key reply = reply_key(flow.forward, flow.rewrite);
+  if (same(reply, flow.forward)) return {Outcome::reply_taken, nullptr};
+  Pair pair{kNoSlot, kNoSlot, hash_(flow.forward), hash_(reply)};
+  for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
+    if (Flow<F>* found = search(flow.forward, pair.forward_hash)) return {Outcome::exists, found};
+    if (Flow<F>* found = search(reply, pair.reply_hash)) {
+      if (!help(slot_of(*found), flow.forward)) return {Outcome::reply_taken, nullptr};
+      continue;
+    }
+    if (!reserve(pair, now_seconds)) return {Outcome::full, nullptr};
+    pair.reply = claim(pair.reply_hash);
+    pair.forward = claim(pair.forward_hash);
+    const bool placed = pair.reply != kNoSlot && pair.forward != kNoSlot;
+    if (placed) {
+      fill(pair, flow, reply, now_seconds);
+      if (publish(pair, attempt >= kPatience)) return {Outcome::inserted, &at(pair.forward)};
+    } else {
+      if (pair.reply != kNoSlot) release(pair.reply, pair.reply_hash);
+      if (pair.forward != kNoSlot) release(pair.forward, pair.forward_hash);
+      grace_.advance();
+    }
+    size_.fetch_sub(1, std::memory_order_relaxed);
+    if (!placed && attempt >= kPatience) break;
+  }
+  return {Outcome::full, nullptr};
+}
+
+// At the limit: ends the longest silent opening, closing or one-sided connection among those in the
+// groups the new one would go to (nf_conntrack: early_drop). False when there is none.
+template <typename F>
+bool FlowMap<F>::make_room(const Pair& pair, std::uint32_t now_seconds) noexcept {
+  SlotId oldest = kNoSlot;
+  std::uint32_t silence = 0;
+  for (const std::uint32_t hash : {pair.forward_hash, pair.reply_hash}) {
+    for (unsigned n = 0; n < 2; ++n) {
+      const std::uint32_t g = (first_group(hash) + n) % group_count_;
+      const Lanes tags(groups_[g].tags, std::memory_order_acquire);
+      for (unsigned live = tags.odd(); live != 0; live &= live - 1) {
+        const SlotId slot = g * 16 + static_cast<unsigned>(std::countr_zero(live));
+        const SlotId forward_slot = forward_of(at(slot));
+        const Flow<F>& forward = at(forward_slot);
+        const State state = forward.state.load(std::memory_order_relaxed);
+        const bool one_sided = state == State::established &&
+                               at(forward.peer).packets.load(std::memory_order_relaxed) == 0;
+        if (!is_expendable(state) && !one_sided) continue;
+        const std::uint32_t silent =
+            now_seconds - std::min(now_seconds, last_seen(forward, now_seconds));
+        if (oldest == kNoSlot || silent > silence) {
+          oldest = forward_slot;
+          silence = silent;
+        }
+      }
+    }
+  }
+  return oldest != kNoSlot && end(oldest);
+}
+
+// --- Erase ---------------------------------------------------------------------------------------
+
+// The forward tag decides who ends a connection; a tentative one is its inserter's.
+template <typename F>
+bool FlowMap<F>::end(SlotId forward) noexcept {
+  const Flow<F>& flow = at(forward);
+  const std::uint32_t hash = hash_(flow.key);
+  const std::uint32_t reply_hash = hash_(at(flow.peer).key);
+  if (!groups_[forward / 16].change_tag(forward % 16, lane::committed(hash), lane::busy)) {
+    return false;
+  }
+  const SlotId reply = flow.peer;
+  const bool ours =
+      groups_[reply / 16].change_tag(reply % 16, lane::committed(reply_hash), lane::busy);
+  dcheck(ours, "a committed flow without its reply");
+  (void)ours;
+  release(forward, hash);
+  release(reply, reply_hash);
+  size_.fetch_sub(1, std::memory_order_relaxed);
+  return true;
+}
+
+template <typename F>
+bool FlowMap<F>::erase(Flow<F>& flow) noexcept {
+  return end(forward_of(flow));
+}
+
+// --- State and age -------------------------------------------------------------------------------
+
+template <typename F>
+void FlowMap<F>::move_on(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flags,
+                         std::uint32_t now_seconds) noexcept {
+  const State known = flow.state.load(std::memory_order_relaxed);
+  if (next_state(known, protocol, flags, flow.is_reply) == known) return;
+  const SlotId slot = forward_of(flow);
+  Flow<F>& forward = at(slot);
+  State state = forward.state.load(std::memory_order_seq_cst);
+  State next = state;
+  do {
+    next = next_state(state, protocol, flags, flow.is_reply);
+    if (next == state) break;
+  } while (!forward.state.compare_exchange_weak(state, next, std::memory_order_seq_cst));
+  Flow<F>& reply = at(forward.peer);
+  // Until the copy is of the latest: two workers may move the state at once.
+  State copied = next;
+  do {
+    copied = forward.state.load(std::memory_order_seq_cst);
+    if (reply.state.load(std::memory_order_seq_cst) != copied) {
+      reply.state.store(copied, std::memory_order_seq_cst);
+    }
+  } while (forward.state.load(std::memory_order_seq_cst) != copied);
+  if (next != state && timeout(forward, next) < timeout(forward, state)) {
+    const std::uint32_t look = std::min(timeout(forward, next), kStampReach);
+    groups_[slot / 16].put_stamp(slot % 16, clock16(now_seconds + look));
+  }
+}
+
+template <typename F>
+std::uint32_t FlowMap<F>::timeout(const Flow<F>& forward, State state) const noexcept {
+  const std::uint32_t seconds = timeout_seconds(state, forward.key.protocol, timeouts_);
+  const bool one_sided = state == State::established &&
+                         flows_[index(forward.peer)].packets.load(std::memory_order_relaxed) == 0;
+  return one_sided ? std::min(seconds, kPickupSeconds) : seconds;
+}
+
+template <typename F>
+std::uint32_t FlowMap<F>::last_seen(const Flow<F>& forward,
+                                    std::uint32_t now_seconds) const noexcept {
+  std::uint32_t last = records_[index(slot_of(forward))].seen.load(std::memory_order_relaxed);
+  for (const Flow<F>* entry :
+       {&forward, static_cast<const Flow<F>*>(&flows_[index(forward.peer)])}) {
+    const std::uint16_t seen = entry->seen.load(std::memory_order_relaxed);
+    if (seen == kNotSince) continue;
+    last = std::max(last, now_seconds - std::min(now_seconds, since(now_seconds, seen)));
+  }
+  return last;
+}
+
+// Moves the entries' sixteen-bit clocks into the record, so that silence may be longer than they
+// reach.
+template <typename F>
+void FlowMap<F>::take_over_seen(SlotId forward, std::uint32_t now_seconds) noexcept {
+  Flow<F>& flow = at(forward);
+  std::atomic<std::uint32_t>& record = records_[index(forward)].seen;
+  for (Flow<F>* entry : {&flow, &at(flow.peer)}) {
+    std::uint16_t seen = entry->seen.load(std::memory_order_relaxed);
+    if (seen == kNotSince) continue;
+    const std::uint32_t gone = since(now_seconds, seen);
+    // A packet of this very second is left for the next look.
+    if (gone == 0) continue;
+    const std::uint32_t then = now_seconds - std::min(now_seconds, gone);
+    if (record.load(std::memory_order_relaxed) < then) {
+      record.store(then, std::memory_order_relaxed);
+    }
+    // Fails when a packet has passed meanwhile, which is as good.
+    entry->seen.compare_exchange_strong(seen, kNotSince, std::memory_order_relaxed);
+  }
+}
+
+// A slot whose stamp is due: ends the connection, or stamps when to look again. True when it
+// ended.
+template <typename F>
+bool FlowMap<F>::look_at(SlotId forward, std::uint32_t now_seconds) noexcept {
+  Flow<F>& flow = at(forward);
+  State state = flow.state.load(std::memory_order_seq_cst);
+  for (;;) {
+    take_over_seen(forward, now_seconds);
+    const std::uint64_t deadline =
+        std::uint64_t{last_seen(flow, now_seconds)} + timeout(flow, state);
+    if (deadline <= now_seconds) return end(forward);
+    const auto ahead =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(deadline - now_seconds, kStampReach));
+    groups_[forward / 16].put_stamp(forward % 16, clock16(now_seconds + ahead));
+    // A state that moved meanwhile may want an earlier look than the stamp just written.
+    const State again = flow.state.load(std::memory_order_seq_cst);
+    if (again == state) return false;
+    state = again;
+  }
+}
+
+template <typename F>
+unsigned FlowMap<F>::sweep(unsigned part, unsigned parts, unsigned groups,
+                           std::uint32_t now_seconds) noexcept {
+  dcheck(part < parts && parts <= kParts, "no such part of the sweep");
+  grace_.advance();
+  const auto begin = static_cast<std::uint32_t>(std::uint64_t{group_count_} * part / parts);
+  const auto end = static_cast<std::uint32_t>(std::uint64_t{group_count_} * (part + 1) / parts);
+  std::uint32_t at = std::clamp(cursors_[part].next, begin, end);
+  unsigned expired = 0;
+  for (unsigned n = std::min(groups, end - begin); n != 0; --n) {
+    if (at >= end) at = begin;
+    Group& group = groups_[at];
+    const Lanes tags(group.tags, std::memory_order_acquire);
+    const Lanes stamps(group.stamps, std::memory_order_acquire);
+    for (unsigned due = tags.odd() & stamps.due(clock16(now_seconds)); due != 0; due &= due - 1) {
+      const SlotId slot = at * 16 + static_cast<unsigned>(std::countr_zero(due));
+      if (!flows_[index(slot)].is_reply && look_at(slot, now_seconds)) ++expired;
+    }
+    for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
+      const auto lane = static_cast<unsigned>(std::countr_zero(tombs));
+      if (!grace_.over(group.stamp(lane)) || !group.change_tag(lane, lane::tomb, lane::busy)) {
+        continue;
+      }
+      group.put_tag(lane, grace_.over(group.stamp(lane)) ? lane::empty : lane::tomb);
+    }
+    ++at;
+  }
+  cursors_[part].next = at;
+  return expired;
+}
+
+template <typename F>
+std::uint32_t FlowMap<F>::service_id(const Flow<F>& forward) const noexcept {
+  return records_[index(slot_of(forward))].service_id;
+}
+
+template <typename F>
+std::uint32_t FlowMap<F>::age_seconds(const Flow<F>& forward,
+                                      std::uint32_t now_seconds) const noexcept {
+  const std::uint32_t created = records_[index(slot_of(forward))].created;
+  return now_seconds - std::min(now_seconds, created);
+}
+
+template <typename F>
+std::uint32_t FlowMap<F>::expires_in_seconds(const Flow<F>& forward,
+                                             std::uint32_t now_seconds) const noexcept {
+  const State state = forward.state.load(std::memory_order_relaxed);
+  const std::uint64_t deadline =
+      std::uint64_t{last_seen(forward, now_seconds)} + timeout(forward, state);
+  return deadline <= now_seconds ? 0U : static_cast<std::uint32_t>(deadline - now_seconds);
+}
+
+template class FlowMap<V4>;
+template class FlowMap<V6>;
+
+}  // namespace podwire::flow
