@@ -8,21 +8,17 @@
 
 #include "dataplane/io/port.h"
 #include "dataplane/net/address.h"
-#include "dataplane/packet.h"
 
 namespace podwire::control {
 
-// The places of the port table that are always the same; pods have the numbers above.
-inline constexpr PortId kUplinkPort = 0, kHostPort = 1, kFirstPodPort = 2;
-
 struct Attachment {
   std::string container_id, interface;  // together the key, as in the CNI specification
+  std::string network;                  // name of the CNI configuration it came with
   std::string netns;
   std::string pod;  // "namespace/name"; empty when the runtime gave none
   net::Mac mac;
   std::vector<net::Address> ips;  // at most one per family
   std::uint16_t mtu = 1480;
-  PortId port_id = kNoPort;        // stable while attached; from kFirstPodPort
   std::shared_ptr<io::Port> port;  // null while its namespace cannot be opened
 };
 

@@ -1,0 +1,481 @@
+#include "control/cni/attacher.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "control/log.h"
+
+namespace podwire::control {
+namespace {
+
+using cni::Code;
+using cni::Reply;
+
+tl::unexpected<Reply> refuse(Code code, std::string message) {
+  return tl::unexpected<Reply>(Reply{code, std::move(message), nullptr});
+}
+
+std::string full_name(const cni::Request& request) {
+  return request.pod_name.empty() ? "" : request.pod_namespace + "/" + request.pod_name;
+}
+
+cni::AttachmentName name_of(const Attachment& attachment) {
+  return {attachment.container_id, attachment.interface};
+}
+
+std::string context(const Attachment& attachment) {
+  std::string text = "container=" + attachment.container_id + " interface=" + attachment.interface;
+  if (!attachment.pod.empty()) text += " pod=" + attachment.pod;
+  for (const auto& ip : attachment.ips) text += " ip=" + ip.to_string();
+  return text;
+}
+
+bool touches(const observe::FlowRow& row, const std::vector<net::Address>& ips) {
+  return std::any_of(ips.begin(), ips.end(), [&](const net::Address& ip) {
+    return row.source == ip || row.destination == ip || row.reply_source == ip ||
+           row.reply_destination == ip;
+  });
+}
+
+bool has_port_in(const tables::Snapshot* snapshot, const Attachment& attachment) {
+  if (snapshot == nullptr) return false;
+  const auto& ports = snapshot->ports->ports;
+  return std::any_of(ports.begin(), ports.end(), [&](const tables::PortInfo& info) {
+    return info.port != nullptr && info.port == attachment.port;
+  });
+}
+
+PodSide pod_side(const Attachment& a) {
+  return {a.netns, a.interface, a.mac, a.mtu, a.ips};
+}
+
+}  // namespace
+
+nlohmann::json cni_result(const Attachment& attachment) {
+  nlohmann::json result;
+  result["interfaces"] = {{{"name", attachment.interface},
+                           {"mac", attachment.mac.to_string()},
+                           {"mtu", attachment.mtu},
+                           {"sandbox", attachment.netns}}};
+  result["ips"] = result["routes"] = nlohmann::json::array();
+  for (const net::Address& ip : attachment.ips) {
+    const char* gateway = ip.is_v4() ? kGatewayV4 : kGatewayV6;
+    result["ips"].push_back(
+        {{"address", net::Prefix::host(ip).to_string()}, {"gateway", gateway}, {"interface", 0}});
+    result["routes"].push_back({{"dst", ip.is_v4() ? "0.0.0.0/0" : "::/0"}, {"gw", gateway}});
+  }
+  result["dns"] = nlohmann::json::object();
+  return result;
+}
+
+net::Mac pod_mac(const std::vector<net::Address>& ips) {
+  net::Mac mac{{0x0a, 0x58, 0, 0, 0, 0}};
+  for (const net::Address& ip : ips) {
+    std::uint32_t low = 0;
+    if (ip.is_v4()) {
+      low = ip.v4().host();
+    } else {
+      // FNV-1a: the interesting bits of an IPv6 address may be anywhere.
+      low = 2166136261U;
+      for (const std::uint8_t byte : ip.bytes) low = (low ^ byte) * 16777619U;
+    }
+    for (unsigned i = 0; i < 4; ++i) {
+      mac.bytes[2 + i] = static_cast<std::uint8_t>(low >> (24 - 8 * i));
+    }
+    if (ip.is_v4()) break;  // unlike a hash, an IPv4 address is nobody else's
+  }
+  return mac;
+}
+
+Attacher::Attacher(State& state, LoopHooks hooks)
+    : Attacher(state, std::move(hooks), PodSideActions{}) {}
+
+Attacher::Attacher(State& state, LoopHooks hooks, PodSideActions actions)
+    : state_(state),
+      hooks_(std::move(hooks)),
+      actions_(std::move(actions)),
+      records_(state.config.state_dir) {}
+
+Result<void> Attacher::restore() {
+  if (auto done = records_.prepare(); !done) return done;
+  for (Attachment& attachment : records_.read_all(problems_)) {
+    std::vector<net::Address> taken;
+    for (const net::Address& ip : attachment.ips) {
+      if (ipam_.take(ip)) taken.push_back(ip);
+    }
+    if (taken.size() != attachment.ips.size()) {
+      release(taken);
+      problems_.push_back("attachment " + attachment.container_id +
+                          " names an address that another one has; remove that container");
+      continue;
+    }
+    if (const auto done = open_port(attachment); !done) {
+      log(LogLevel::warning, "pod is without its port until it is removed: " + done.error().message,
+          context(attachment));
+    }
+    state_.attachments.push_back(std::move(attachment));
+  }
+  for (const std::string& problem : problems_) log(LogLevel::warning, problem);
+  return {};
+}
+
+void Attacher::carry_out_pending() {
+  for (Records::Pending& pending : records_.read_pending(problems_)) {
+    handle(std::move(pending.request), [file = pending.file](const Reply& reply) {
+      if (reply.code == Code::ok) unlink(file.c_str());
+    });
+  }
+}
+
+void Attacher::begin(const Name& name, std::function<void()> job) {
+  const auto [place, idle] = busy_.try_emplace(name);
+  if (idle) {
+    job();
+  } else {
+    place->second.push(std::move(job));
+  }
+}
+
+void Attacher::end(const Name& name) {
+  const auto found = busy_.find(name);
+  if (found->second.empty()) {
+    busy_.erase(found);
+    return;
+  }
+  auto job = std::move(found->second.front());
+  found->second.pop();
+  job();
+}
+
+void Attacher::handle(cni::Request request, Done done) {
+  if (request.command == "STATUS") return done(status());
+  if (request.command == "GC") return collect_garbage(request, done);
+  const Name name{request.container_id, request.interface};
+  begin(name, [this, name, request = std::move(request), done = std::move(done)] {
+    const Done finish = [this, name, done](Reply reply) {
+      done(std::move(reply));
+      end(name);
+    };
+    if (request.command == "ADD") {
+      add(request, finish);
+    } else if (request.command == "DEL") {
+      remove(request, finish);
+    } else {
+      check_one(request, finish);
+    }
+  });
+}
+
+void Attacher::when_in_force(std::function<void()> job) {
+  hooks_.when_in_force([alive = std::weak_ptr(alive_), job = std::move(job)] {
+    if (!alive.expired()) job();
+  });
+}
+
+Attachment* Attacher::find(const Name& name) {
+  const auto found = std::find_if(state_.attachments.begin(), state_.attachments.end(),
+                                  [&](const Attachment& a) { return name_of(a) == name; });
+  return found == state_.attachments.end() ? nullptr : &*found;
+}
+
+tl::expected<const kube::Pod*, Reply> Attacher::pod_of(const cni::Request& request) const {
+  if (!state_.store.synced) {
+    return refuse(Code::try_later, "podwired has not read all objects yet");
+  }
+  if (request.pod_name.empty()) return nullptr;
+  const std::string name = full_name(request);
+  const auto found = state_.store.pods.find(name);
+  if (found == state_.store.pods.end()) {
+    return refuse(Code::try_later, "Pod " + name + " is not known to podwired yet");
+  }
+  const kube::Pod& pod = found->second;
+  if (!pod.node_name.empty() && pod.node_name != state_.config.node_name) {
+    return refuse(Code::pod_refused, "Pod " + name + ": spec.nodeName is " + pod.node_name +
+                                         ", this node is " + state_.config.node_name);
+  }
+  if (pod.host_network) {
+    return refuse(Code::pod_refused, "Pod " + name + ": spec.hostNetwork is true");
+  }
+  // A Pod of the same name that was made anew: its object is still to come.
+  if (!request.pod_uid.empty() && !pod.meta.uid.empty() && request.pod_uid != pod.meta.uid) {
+    return refuse(Code::try_later,
+                  "Pod " + name + " with uid " + request.pod_uid + " is not known to podwired yet");
+  }
+  return &pod;
+}
+
+// Addresses in this node's ranges that other Pods name for themselves, and the node's own.
+std::set<net::Address> Attacher::reserved_for(const kube::Pod* pod) const {
+  std::set<net::Address> reserved;
+  for (const auto& prefix : state_.linux_state.addresses) reserved.insert(prefix.address);
+  const auto node = state_.store.nodes.find(state_.config.node_name);
+  if (node == state_.store.nodes.end()) return reserved;
+  const auto& ranges = node->second.pod_cidrs;
+  for (const auto& [name, other] : state_.store.pods) {
+    if (&other == pod || other.finished || other.host_network) continue;
+    for (const net::Address& ip : other.ips) {
+      const auto holds = [&](const net::Prefix& range) { return range.contains(ip); };
+      if (std::any_of(ranges.begin(), ranges.end(), holds)) reserved.insert(ip);
+    }
+  }
+  return reserved;
+}
+
+tl::expected<std::vector<net::Address>, Reply> Attacher::take_named(const kube::Pod& pod) {
+  std::vector<net::Address> taken;
+  const auto refused = [&](Code code, const net::Address& ip, const std::string& why) {
+    release(taken);
+    return refuse(code, "Pod " + pod.meta.full_name() + ": address " + ip.to_string() + " " + why);
+  };
+  const auto node = state_.store.nodes.find(state_.config.node_name);
+  for (const net::Address& ip : pod.ips) {
+    const auto holds = [&](const net::Prefix& range) { return range.contains(ip); };
+    const bool own =
+        node != state_.store.nodes.end() &&
+        std::any_of(node->second.pod_cidrs.begin(), node->second.pod_cidrs.end(), holds);
+    const bool pooled = std::any_of(
+        state_.store.ip_pools.begin(), state_.store.ip_pools.end(),
+        [&](const auto& pool) { return !pool.second.disabled && holds(pool.second.cidr); });
+    if (!own && !pooled) {
+      return refused(Code::address_refused, ip,
+                     "is neither in this node's podCIDRs nor in an IPPool");
+    }
+    if (!ipam_.take(ip)) return refused(Code::address_refused, ip, "is taken by another pod");
+    taken.push_back(ip);
+  }
+  return taken;
+}
+
+tl::expected<std::vector<net::Address>, Reply> Attacher::take_free(const kube::Pod* pod) {
+  const std::string& name = state_.config.node_name;
+  const auto node = state_.store.nodes.find(name);
+  if (node == state_.store.nodes.end()) {
+    return refuse(Code::try_later, "Node " + name + " is not known to podwired yet");
+  }
+  const auto& ranges = node->second.pod_cidrs;
+  if (ranges.empty()) return refuse(Code::try_later, "Node " + name + ": spec.podCIDRs is empty");
+  const auto reserved = reserved_for(pod);
+  const auto is_reserved = [&](const net::Address& ip) { return reserved.contains(ip); };
+  std::vector<net::Address> taken;
+  std::set<net::Family> done;
+  std::string full;
+  for (const net::Prefix& range : ranges) {
+    if (done.contains(range.family())) continue;
+    if (const auto ip = ipam_.take_next(range, is_reserved)) {
+      taken.push_back(*ip);
+      done.insert(range.family());
+    } else {
+      full += " " + range.to_string();
+    }
+  }
+  for (const net::Prefix& range : ranges) {
+    if (done.contains(range.family())) continue;
+    release(taken);
+    return refuse(Code::try_later, "Node " + name + ": no free address is left in" + full);
+  }
+  return taken;
+}
+
+tl::expected<std::vector<net::Address>, Reply> Attacher::take_addresses(const kube::Pod* pod) {
+  if (pod == nullptr || pod->ips.empty()) return take_free(pod);
+  // A pod's new sandbox while the old one is still there: status names the old one's address.
+  const bool asked_for = pod->meta.annotations.contains("cni.projectcalico.org/ipAddrs");
+  const bool old_sandbox = std::any_of(
+      state_.attachments.begin(), state_.attachments.end(),
+      [&](const Attachment& a) { return a.pod == pod->meta.full_name() && a.ips == pod->ips; });
+  return old_sandbox && !asked_for ? take_free(pod) : take_named(*pod);
+}
+
+void Attacher::release(const std::vector<net::Address>& addresses) {
+  for (const net::Address& address : addresses) ipam_.release(address);
+}
+
+Result<void> Attacher::open_port(Attachment& attachment) {
+  auto port = state_.dataplane.open_tap(
+      {attachment.netns, attachment.interface, attachment.mac, attachment.mtu, true});
+  if (!port) return tl::unexpected(port.error());
+  if (auto done = actions_.set_up(pod_side(attachment)); !done) {
+    port->reset();
+    (void)state_.dataplane.remove_tap(attachment.netns, attachment.interface);
+    return done;
+  }
+  attachment.port = std::move(*port);
+  return {};
+}
+
+// Of an attachment that is in nobody's sight yet.
+void Attacher::undo(Attachment&& attachment) {
+  if (const auto done = records_.remove(attachment); !done) {
+    log(LogLevel::warning, done.error().message);
+  }
+  release(attachment.ips);
+}
+
+void Attacher::add(const cni::Request& request, const Done& done) {
+  const Name name{request.container_id, request.interface};
+  if (Attachment* old = find(name)) {
+    old->netns = request.netns;
+    if (old->port == nullptr || !old->port->up()) {
+      old->port = nullptr;
+      if (const auto opened = open_port(*old); !opened) {
+        return done({Code::try_later, opened.error().message, nullptr});
+      }
+    }
+    return reply_in_force(name, done);
+  }
+  const auto pod = pod_of(request);
+  if (!pod) return done(pod.error());
+  auto ips = take_addresses(*pod);
+  if (!ips) return done(ips.error());
+
+  Attachment fresh;
+  fresh.container_id = request.container_id;
+  fresh.interface = request.interface;
+  fresh.network = request.network;
+  fresh.netns = request.netns;
+  fresh.pod = full_name(request);
+  fresh.ips = std::move(*ips);
+  fresh.mac = pod_mac(fresh.ips);
+  fresh.mtu = state_.config.dataplane.pod_mtu;
+  // The record first: whatever happens from here on, the address cannot be given out twice.
+  if (const auto written = records_.write(fresh); !written) {
+    undo(std::move(fresh));
+    return done({Code::io, written.error().message, nullptr});
+  }
+  if (const auto opened = open_port(fresh); !opened) {
+    undo(std::move(fresh));
+    return done({Code::try_later, opened.error().message, nullptr});
+  }
+  state_.attachments.push_back(std::move(fresh));
+  reply_in_force(name, done);
+}
+
+void Attacher::reply_in_force(const Name& name, const Done& done) {
+  hooks_.attachments_changed();
+  when_in_force([this, name, done] {
+    const Attachment* attachment = find(name);  // its own DEL waits for us
+    if (has_port_in(state_.snapshot, *attachment)) {
+      log(LogLevel::info, "pod attached", context(*attachment));
+      return done({Code::ok, "", cni_result(*attachment)});
+    }
+    forget(name, [done](const Reply&) {
+      done({Code::try_later, "the port table is full; see podwirectl status", nullptr});
+    });
+  });
+}
+
+void Attacher::remove(const cni::Request& request, const Done& done) {
+  const Name name{request.container_id, request.interface};
+  if (find(name) != nullptr) return forget(name, done);
+  // A record may still lie there that a DEL before this one could not remove.
+  Attachment unknown;
+  unknown.container_id = request.container_id;
+  unknown.interface = request.interface;
+  const auto removed = records_.remove(unknown);
+  done(removed ? Reply{} : Reply{Code::io, removed.error().message, nullptr});
+}
+
+void Attacher::forget(const Name& name, const Done& done) {
+  auto& all = state_.attachments;
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const Attachment& a) { return name_of(a) == name; });
+  if (found == all.end()) return done({});
+  const auto attachment = std::make_shared<Attachment>(std::move(*found));
+  all.erase(found);
+  hooks_.attachments_changed();
+  // Only when no worker sees the port may its address become somebody else's.
+  when_in_force([this, attachment, done] { finish_forgetting(*attachment, done); });
+}
+
+void Attacher::finish_forgetting(const Attachment& attachment, const Done& done) {
+  state_.dataplane.erase_flows(
+      [&](const observe::FlowRow& row) { return touches(row, attachment.ips); });
+  if (!attachment.netns.empty() && access(attachment.netns.c_str(), F_OK) == 0) {
+    const auto removed = state_.dataplane.remove_tap(attachment.netns, attachment.interface);
+    if (!removed) log(LogLevel::warning, removed.error().message, context(attachment));
+  }
+  const auto removed = records_.remove(attachment);
+  release(attachment.ips);
+  log(LogLevel::info, "pod removed", context(attachment));
+  done(removed ? Reply{} : Reply{Code::io, removed.error().message, nullptr});
+}
+
+void Attacher::check_one(const cni::Request& request, const Done& done) {
+  const Attachment* attachment = find({request.container_id, request.interface});
+  if (attachment == nullptr) {
+    return done({Code::unknown_container,
+                 "container " + request.container_id + " has no attachment " + request.interface,
+                 nullptr});
+  }
+  if (attachment->port == nullptr || !attachment->port->up() ||
+      !has_port_in(state_.snapshot, *attachment)) {
+    return done({Code::check_failed, request.interface + ": podwired has no port for it", nullptr});
+  }
+  for (const std::string& expected : request.addresses) {
+    const auto prefix = net::Prefix::parse(expected);
+    const auto& ips = attachment->ips;
+    if (!prefix || std::find(ips.begin(), ips.end(), prefix->address) == ips.end()) {
+      return done({Code::check_failed,
+                   "prevResult names address " + expected + ", which this attachment has not",
+                   nullptr});
+    }
+  }
+  const auto checked = actions_.check(pod_side(*attachment));
+  done(checked ? Reply{} : Reply{Code::check_failed, checked.error().message, nullptr});
+}
+
+void Attacher::collect_garbage(const cni::Request& request, const Done& done) {
+  struct Progress {
+    std::size_t left = 1;  // one for the loop below
+    Reply reply;
+  };
+  const auto progress = std::make_shared<Progress>();
+  const auto one_done = [progress, done](const Reply& reply) {
+    if (reply.code != Code::ok) progress->reply = reply;
+    if (--progress->left == 0) done(progress->reply);
+  };
+  std::vector<cni::Request> stale;
+  for (const Attachment& attachment : state_.attachments) {
+    const auto& valid = request.valid;
+    if (attachment.network != request.network ||
+        std::find(valid.begin(), valid.end(), name_of(attachment)) != valid.end()) {
+      continue;
+    }
+    cni::Request removal;
+    removal.command = "DEL";
+    removal.container_id = attachment.container_id;
+    removal.interface = attachment.interface;
+    stale.push_back(std::move(removal));
+  }
+  progress->left += stale.size();
+  for (cni::Request& removal : stale) handle(std::move(removal), one_done);
+  one_done({});
+}
+
+Reply Attacher::status() {
+  if (!state_.store.synced) {
+    return {Code::not_available, "podwired has not read all objects yet", nullptr};
+  }
+  const auto node = state_.store.nodes.find(state_.config.node_name);
+  if (node == state_.store.nodes.end() || node->second.pod_cidrs.empty()) {
+    return {Code::not_available,
+            "Node " + state_.config.node_name + " is not known or has no podCIDRs", nullptr};
+  }
+  const auto reserved = reserved_for(nullptr);
+  const auto& ranges = node->second.pod_cidrs;
+  for (const net::Prefix& wanted : ranges) {
+    const bool free = std::any_of(ranges.begin(), ranges.end(), [&](const net::Prefix& range) {
+      return range.family() == wanted.family() &&
+             ipam_.next(range, [&](const net::Address& ip) { return reserved.contains(ip); });
+    });
+    if (!free) {
+      return {Code::not_available, "no free address is left in " + wanted.to_string(), nullptr};
+    }
+  }
+  return {};
+}
+
+}  // namespace podwire::control

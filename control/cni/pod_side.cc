@@ -1,0 +1,261 @@
+#include "control/cni/pod_side.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/if_addr.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "control/cni/netlink.h"
+#include "dataplane/check.h"
+
+namespace podwire::control {
+namespace {
+
+// The calling thread is in another network namespace for as long as this lives.
+class InNamespace {
+ public:
+  explicit InNamespace(const std::string& path) {
+    home_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    const int target = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (home_ < 0 || target < 0 || setns(target, CLONE_NEWNET) != 0) {
+      error_ = errno;
+    } else {
+      entered_ = true;
+    }
+    if (target >= 0) close(target);
+  }
+  ~InNamespace() {
+    if (entered_) {
+      check(setns(home_, CLONE_NEWNET) == 0, "cannot leave a pod's network namespace");
+    }
+    if (home_ >= 0) close(home_);
+  }
+  InNamespace(const InNamespace&) = delete;
+  InNamespace& operator=(const InNamespace&) = delete;
+  [[nodiscard]] int error() const { return entered_ ? 0 : error_; }
+
+ private:
+  int home_ = -1, error_ = 0;
+  bool entered_ = false;
+};
+
+std::string place(const PodSide& pod) {
+  return pod.netns + ": " + pod.interface;
+}
+
+bool is_v4(const net::Address& address) {
+  return address.is_v4();
+}
+const void* raw(const net::Address& address) {
+  return address.bytes.data() + (address.is_v4() ? 12 : 0);
+}
+std::size_t raw_size(const net::Address& address) {
+  return address.is_v4() ? 4 : 16;
+}
+unsigned char family(const net::Address& address) {
+  return address.is_v4() ? AF_INET : AF_INET6;
+}
+net::Address gateway_for(const net::Address& ip) {
+  return *net::Address::parse(ip.is_v4() ? kGatewayV4 : kGatewayV6);
+}
+
+bool write_setting(const PodSide& pod, const char* name, const char* value) {
+  // /proc/sys/net is that of the reading thread's namespace: linux/net/sysctl_net.c.
+  std::ofstream file("/proc/sys/net/ipv6/conf/" + pod.interface + "/" + name);
+  file << value;
+  file.close();
+  return !file.fail();
+}
+
+// Before the link comes up, so that it never has an address in doubt.
+Result<void> set_ipv6(const PodSide& pod) {
+  if (access("/proc/sys/net/ipv6", F_OK) != 0) return {};  // a kernel without IPv6
+  const bool wanted = !std::all_of(pod.ips.begin(), pod.ips.end(), is_v4);
+  const bool done = write_setting(pod, "disable_ipv6", wanted ? "0" : "1") &&
+                    write_setting(pod, "accept_dad", "0") && write_setting(pod, "accept_ra", "0");
+  return done ? Result<void>{} : fail(place(pod) + ": IPv6 settings cannot be written");
+}
+
+int set_link(Netlink& netlink, const PodSide& pod, unsigned index) {
+  auto* message = netlink.begin(RTM_NEWLINK, 0);
+  auto* link = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)));
+  link->ifi_index = static_cast<int>(index);
+  link->ifi_flags = link->ifi_change = IFF_UP;
+  mnl_attr_put_u32(message, IFLA_MTU, pod.mtu);
+  mnl_attr_put(message, IFLA_ADDRESS, pod.mac.bytes.size(), pod.mac.bytes.data());
+  return netlink.send();
+}
+
+int add_address(Netlink& netlink, const net::Address& ip, unsigned index) {
+  auto* message = netlink.begin(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
+  auto* address = static_cast<ifaddrmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifaddrmsg)));
+  address->ifa_family = family(ip);
+  address->ifa_prefixlen = static_cast<unsigned char>(raw_size(ip) * 8);
+  address->ifa_index = index;
+  address->ifa_scope = RT_SCOPE_UNIVERSE;
+  if (!ip.is_v4()) address->ifa_flags = IFA_F_NODAD;
+  mnl_attr_put(message, IFA_LOCAL, raw_size(ip), raw(ip));
+  mnl_attr_put(message, IFA_ADDRESS, raw_size(ip), raw(ip));
+  return netlink.send();
+}
+
+rtmsg* begin_route(Netlink& netlink, nlmsghdr*& message, const net::Address& ip) {
+  message = netlink.begin(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+  auto* route = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+  route->rtm_family = family(ip);
+  route->rtm_table = RT_TABLE_MAIN;
+  route->rtm_protocol = RTPROT_BOOT;
+  route->rtm_scope = RT_SCOPE_UNIVERSE;
+  route->rtm_type = RTN_UNICAST;
+  return route;
+}
+
+int add_gateway_route(Netlink& netlink, const net::Address& gateway, unsigned index) {
+  nlmsghdr* message = nullptr;
+  auto* route = begin_route(netlink, message, gateway);
+  route->rtm_dst_len = static_cast<unsigned char>(raw_size(gateway) * 8);
+  route->rtm_scope = RT_SCOPE_LINK;
+  mnl_attr_put(message, RTA_DST, raw_size(gateway), raw(gateway));
+  mnl_attr_put_u32(message, RTA_OIF, index);
+  return netlink.send();
+}
+
+int add_default_route(Netlink& netlink, const net::Address& gateway, unsigned index) {
+  nlmsghdr* message = nullptr;
+  auto* route = begin_route(netlink, message, gateway);
+  route->rtm_flags = RTNH_F_ONLINK;
+  mnl_attr_put(message, RTA_GATEWAY, raw_size(gateway), raw(gateway));
+  mnl_attr_put_u32(message, RTA_OIF, index);
+  return netlink.send();
+}
+
+int add_neighbour(Netlink& netlink, const net::Address& gateway, unsigned index) {
+  auto* message = netlink.begin(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+  auto* neighbour = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));
+  neighbour->ndm_family = family(gateway);
+  neighbour->ndm_ifindex = static_cast<int>(index);
+  neighbour->ndm_state = NUD_PERMANENT;
+  mnl_attr_put(message, NDA_DST, raw_size(gateway), raw(gateway));
+  mnl_attr_put(message, NDA_LLADDR, net::kGatewayMac.bytes.size(), net::kGatewayMac.bytes.data());
+  return netlink.send();
+}
+
+Result<void> set_up_address(Netlink& netlink, const PodSide& pod, const net::Address& ip,
+                            unsigned index) {
+  const net::Address gateway = gateway_for(ip);
+  const auto failed = [&](const char* step, int error) {
+    return fail(place(pod) + ": " + step + " for " + ip.to_string() + ": " + std::strerror(error));
+  };
+  if (const int error = add_address(netlink, ip, index)) return failed("address", error);
+  if (ip.is_v4()) {
+    if (const int error = add_gateway_route(netlink, gateway, index)) {
+      return failed("route to the gateway", error);
+    }
+  } else if (const int error = add_neighbour(netlink, gateway, index)) {
+    return failed("neighbour entry of the gateway", error);
+  }
+  if (const int error = add_default_route(netlink, gateway, index)) {
+    return failed("default route", error);
+  }
+  return {};
+}
+
+bool has_address(const std::string& interface, const net::Address& wanted) {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return false;
+  bool found = false;
+  for (const ifaddrs* one = all; one != nullptr && !found; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr || interface != one->ifa_name ||
+        one->ifa_addr->sa_family != family(wanted)) {
+      continue;
+    }
+    const void* bytes =
+        wanted.is_v4()
+            ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(one->ifa_addr)->sin_addr)
+            : &reinterpret_cast<sockaddr_in6*>(one->ifa_addr)->sin6_addr;
+    found = std::memcmp(bytes, raw(wanted), raw_size(wanted)) == 0;
+  }
+  freeifaddrs(all);
+  return found;
+}
+
+// A line of /proc/net/route or /proc/net/ipv6_route (linux/net/ipv4/fib_trie.c, ipv6/route.c).
+bool has_default_route(const std::string& interface, bool v4) {
+  std::ifstream file(v4 ? "/proc/thread-self/net/route" : "/proc/thread-self/net/ipv6_route");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::vector<std::string> fields;
+    for (std::string word; words >> word;) fields.push_back(word);
+    if (v4 && fields.size() > 7 && fields[0] == interface && fields[1] == "00000000" &&
+        fields[7] == "00000000") {
+      return true;
+    }
+    if (!v4 && fields.size() > 9 && fields[9] == interface && fields[1] == "00" &&
+        fields[0] == std::string(32, '0')) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool is_up(const std::string& interface) {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return false;
+  bool up = false;
+  for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
+    if (interface == one->ifa_name && (one->ifa_flags & IFF_UP) != 0) up = true;
+  }
+  freeifaddrs(all);
+  return up;
+}
+
+}  // namespace
+
+Result<void> set_up_pod_side(const PodSide& pod) {
+  const InNamespace inside(pod.netns);
+  if (inside.error() != 0) {
+    return fail(pod.netns + ": cannot be entered: " + std::strerror(inside.error()));
+  }
+  const unsigned index = if_nametoindex(pod.interface.c_str());
+  if (index == 0) return fail(place(pod) + ": is not there");
+  if (auto done = set_ipv6(pod); !done) return done;
+  Netlink netlink;
+  if (!netlink.ok()) return fail(pod.netns + ": no netlink socket: " + std::strerror(errno));
+  if (const int error = set_link(netlink, pod, index)) {
+    return fail(place(pod) + ": MTU, Ethernet address and up: " + std::strerror(error));
+  }
+  for (const net::Address& ip : pod.ips) {
+    if (auto done = set_up_address(netlink, pod, ip, index); !done) return done;
+  }
+  return {};
+}
+
+Result<void> check_pod_side(const PodSide& pod) {
+  const InNamespace inside(pod.netns);
+  if (inside.error() != 0) {
+    return fail(pod.netns + ": cannot be entered: " + std::strerror(inside.error()));
+  }
+  if (if_nametoindex(pod.interface.c_str()) == 0) return fail(place(pod) + ": is not there");
+  if (!is_up(pod.interface)) return fail(place(pod) + ": is down");
+  for (const net::Address& ip : pod.ips) {
+    if (!has_address(pod.interface, ip)) {
+      return fail(place(pod) + ": has lost its address " + ip.to_string());
+    }
+    if (!has_default_route(pod.interface, ip.is_v4())) {
+      return fail(place(pod) + ": has no default route for " + (ip.is_v4() ? "IPv4" : "IPv6"));
+    }
+  }
+  return {};
+}
+
+}  // namespace podwire::control

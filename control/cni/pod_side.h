@@ -1,0 +1,32 @@
+// The pod's side of its interface, set up over netlink inside the pod's network namespace:
+// addresses of one host each, and everything else by way of a gateway that podwire answers for, as
+// Calico's pods have it (169.254.1.1). Enters the namespace with the calling thread and comes back
+// before it returns. Control thread only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/net/address.h"
+#include "dataplane/result.h"
+
+namespace podwire::control {
+
+// What pods send to for everything; podwire answers ARP for it.
+inline constexpr const char* kGatewayV4 = "169.254.1.1";
+inline constexpr const char* kGatewayV6 = "fe80::ecee:eeff:feee:eeee";  // of net::kGatewayMac
+
+struct PodSide {
+  std::string netns, interface;
+  net::Mac mac;
+  std::uint16_t mtu = 1480;
+  std::vector<net::Address> ips;  // at most one per family
+};
+
+// Idempotent: what is there already stays. The error names the namespace and the step.
+Result<void> set_up_pod_side(const PodSide& pod);
+// For CHECK: the interface is up with its addresses and default routes.
+Result<void> check_pod_side(const PodSide& pod);
+
+}  // namespace podwire::control

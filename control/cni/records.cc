@@ -1,0 +1,196 @@
+#include "control/cni/records.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
+
+namespace podwire::control {
+namespace {
+
+constexpr std::size_t kLongestFile = 64 * 1024;
+
+std::string reason() {
+  return std::strerror(errno);
+}
+
+bool sync(const std::string& path, int flags) {
+  const int descriptor = open(path.c_str(), flags | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool done = fsync(descriptor) == 0;
+  close(descriptor);
+  return done;
+}
+
+Result<void> make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return fail(path + ": cannot be made: " + error.message());
+  if (chmod(path.c_str(), 0700) != 0) return fail(path + ": mode cannot be set: " + reason());
+  return {};
+}
+
+std::optional<std::string> read_whole(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text;
+  text.assign(std::istreambuf_iterator<char>(file), {});
+  if (!file || text.size() > kLongestFile) return std::nullopt;
+  return text;
+}
+
+nlohmann::json to_json(const Attachment& attachment) {
+  nlohmann::json json{{"version", 1},
+                      {"containerId", attachment.container_id},
+                      {"ifname", attachment.interface},
+                      {"network", attachment.network},
+                      {"netns", attachment.netns},
+                      {"pod", attachment.pod},
+                      {"mac", attachment.mac.to_string()},
+                      {"mtu", attachment.mtu},
+                      {"ips", nlohmann::json::array()}};
+  for (const auto& ip : attachment.ips) json["ips"].push_back(ip.to_string());
+  return json;
+}
+
+std::optional<Attachment> from_json(const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  Attachment a;
+  std::string mac;
+  const std::pair<const char*, std::string*> texts[] = {{"containerId", &a.container_id},
+                                                        {"ifname", &a.interface},
+                                                        {"network", &a.network},
+                                                        {"netns", &a.netns},
+                                                        {"pod", &a.pod},
+                                                        {"mac", &mac}};
+  for (const auto& [key, field] : texts) {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_string()) return std::nullopt;
+    *field = found->get<std::string>();
+  }
+  const auto parsed_mac = net::Mac::parse(mac);
+  const auto mtu = json.find("mtu");
+  const auto ips = json.find("ips");
+  const auto version = json.find("version");
+  if (!parsed_mac || version == json.end() || *version != 1 || mtu == json.end() ||
+      !mtu->is_number_unsigned() || mtu->get<std::uint64_t>() > 65535 || ips == json.end() ||
+      !ips->is_array() || !cni::is_container_id(a.container_id) ||
+      !cni::is_interface_name(a.interface)) {
+    return std::nullopt;
+  }
+  a.mac = *parsed_mac;
+  a.mtu = mtu->get<std::uint16_t>();
+  for (const auto& ip : *ips) {
+    const auto address =
+        ip.is_string() ? net::Address::parse(ip.get<std::string>()) : std::optional<net::Address>{};
+    if (!address) return std::nullopt;
+    a.ips.push_back(*address);
+  }
+  return a;
+}
+
+// In a fixed order, so that a start is the same each time. Half-written files of a crash go.
+std::vector<std::string> json_files(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string path = entry.path();
+    if (path.ends_with(".json")) {
+      files.push_back(path);
+    } else if (path.ends_with(".new")) {
+      unlink(path.c_str());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace
+
+Result<void> write_whole(const std::string& path, const std::string& text) {
+  const std::string draft = path + ".new";
+  const int descriptor = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (descriptor < 0) return fail(path + ": cannot be written: " + reason());
+  std::size_t written = 0;
+  while (written < text.size()) {
+    const auto size = ::write(descriptor, text.data() + written, text.size() - written);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) break;
+    written += static_cast<std::size_t>(size);
+  }
+  const bool whole = written == text.size() && fsync(descriptor) == 0;
+  const std::string cause = whole ? "" : reason();
+  close(descriptor);
+  const std::string folder = std::filesystem::path(path).parent_path();
+  if (!whole || rename(draft.c_str(), path.c_str()) != 0 || !sync(folder, O_RDONLY | O_DIRECTORY)) {
+    const std::string why = whole ? reason() : cause;
+    unlink(draft.c_str());
+    return fail(path + ": cannot be written: " + why);
+  }
+  return {};
+}
+
+Records::Records(const std::string& state_dir)
+    : folder_(state_dir + "/attachments"), pending_folder_(state_dir + "/" + cni::kPendingFolder) {}
+
+std::string Records::path_of(const Attachment& attachment) const {
+  return folder_ + "/" + attachment.container_id + "-" + attachment.interface + ".json";
+}
+
+Result<void> Records::prepare() {
+  if (auto done = make_folder(folder_); !done) return done;
+  return make_folder(pending_folder_);
+}
+
+Result<void> Records::write(const Attachment& attachment) {
+  return write_whole(path_of(attachment), to_json(attachment).dump() + "\n");
+}
+
+Result<void> Records::remove(const Attachment& attachment) {
+  const std::string path = path_of(attachment);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return fail(path + ": cannot be removed: " + reason());
+  }
+  return {};
+}
+
+std::vector<Attachment> Records::read_all(std::vector<std::string>& problems) {
+  std::vector<Attachment> all;
+  for (const std::string& path : json_files(folder_)) {
+    const auto text = read_whole(path);
+    auto attachment = text ? from_json(*text) : std::nullopt;
+    if (!attachment) {
+      problems.push_back(path + ": is no attachment of podwire; remove it, or the pod again");
+      continue;
+    }
+    all.push_back(std::move(*attachment));
+  }
+  return all;
+}
+
+std::vector<Records::Pending> Records::read_pending(std::vector<std::string>& problems) {
+  std::vector<Pending> all;
+  for (const std::string& path : json_files(pending_folder_)) {
+    const auto text = read_whole(path);
+    std::string error = "cannot be read";
+    auto request = text ? cni::parse_request(*text, error) : std::nullopt;
+    if (!request || request->command != "DEL") {
+      problems.push_back(
+          path + ": is no pending delete: " + (request ? "command is " + request->command : error));
+      continue;
+    }
+    all.push_back({path, std::move(*request)});
+  }
+  return all;
+}
+
+}  // namespace podwire::control
