@@ -44,15 +44,16 @@ Verdict Decap::decide(Packet& p, Worker& w) noexcept {
   const std::uint8_t outer_tos = outer.tos;
   p.l3_offset = p.l4_offset;
   if (p.l4_readable() < sizeof(net::Ipv4)) return Verdict::drop(Reason::truncated);
-  if (p.ipv4().version_ihl >> 4 != 4) return Verdict::drop(Reason::tunnel_bad_inner);
-  p.source = Source::tunnel;
-  if (const Verdict v = parse_ip(p, w); !v.goes_on()) return v;
-  if (p.protocol == net::protocol::ipip || p.protocol == net::protocol::ipv6) {
-    return Verdict::drop(Reason::tunnel_bad_inner);  // no tunnel in a tunnel
+  net::Ipv4& inner = p.ipv4();
+  const bool nested =
+      inner.protocol == net::protocol::ipip || inner.protocol == net::protocol::ipv6;
+  if (inner.version_ihl >> 4 != 4 || nested || !combine_ecn(inner, outer_tos)) {
+    return Verdict::drop(Reason::tunnel_bad_inner);
   }
-  if (!combine_ecn(p.ipv4(), outer_tos)) return Verdict::drop(Reason::tunnel_bad_inner);
-  w.counters.tunnel_in.add();
-  return Verdict::next();
+  p.source = Source::tunnel;
+  const Verdict v = parse_ip(p, w);
+  if (v.kind() != Verdict::Kind::drop) w.counters.tunnel_in.add();
+  return v;
 }
 
 }  // namespace podwire::stages

@@ -23,7 +23,8 @@ bool is_unsegmented(const rte_mbuf* mbuf) {
 }
 
 unsigned l4_header_length(const Packet& p) {
-  if (p.protocol != net::protocol::tcp) return sizeof(net::Udp);
+  if (p.protocol == net::protocol::udp) return sizeof(net::Udp);
+  if (p.protocol == net::protocol::sctp) return sizeof(net::Sctp);
   return (reinterpret_cast<const net::Tcp*>(p.l4())->data_offset >> 4) * 4U;
 }
 
