@@ -23,7 +23,7 @@ SERVICES = {  # by name: the cluster addresses of conf/examples/two-nodes/servic
     name: {4: f"10.96.0.{n}", 6: f"fd00:10:96::{n}"}
     for name, n in [("web", 10), ("echo", 11), ("self", 12), ("web-nodeport", 13),
                     ("web-local", 14), ("web-public", 15), ("web-sticky", 16), ("nobody", 17),
-                    ("moving", 18), ("vault", 19)]}
+                    ("moving", 18), ("vault", 19), ("iperf", 20)]}
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 ECHO_PORT = 9000
 ATTEMPTS = 24  # one of two backends stays unused by chance once in 8 million
@@ -330,22 +330,13 @@ def large_datagram_through_service(lab, family):
 
 # ---- policy ----
 
-def drops(node, reason):
-    """How many packets this node has dropped for `reason`."""
-    return counters(node)["drops"].get(reason, 0)
-
-
-def counters(node):
-    return node.ctl("counters")
-
-
 def refused_silently(lab, who, family, address, port, node, reason):
-    before = drops(lab.nodes[node], reason)
+    before = lab.nodes[node].drops(reason)
     error, _ = connect_error(lab, who, family, address, port, 1.2)
     need(error == errno.ETIMEDOUT,
          f"{who} to {address} port {port}: {errno.errorcode.get(error, 'connected')}, "
          "which should have been dropped")
-    need(drops(lab.nodes[node], reason) > before,
+    need(lab.nodes[node].drops(reason) > before,
          f"{who} to {address} port {port}: no drop was counted as {reason} on {node}")
 
 
@@ -448,7 +439,7 @@ def iperf3(lab, family):
     for name, who, address in (
             ("on a node", "client-a", lab.pods["web-a"].addresses[family]),
             ("across", "client-b", lab.pods["web-a"].addresses[family]),
-            ("Service", "client-a", SERVICES["self"][family])):
+            ("Service", "client-a", SERVICES["iperf"][family])):
         done = lab.run(who, "iperf3", "-c", address, "-t", "1", "-J", timeout_s=15)
         with contextlib.suppress(json.JSONDecodeError, KeyError):
             moved = json.loads(done.stdout)["end"]["sum_received"]
@@ -585,15 +576,8 @@ def ledger_balances(lab):
     """received + originated = sent + drops + holding on every node, once the wire is quiet."""
     seen = []
     for node in lab.nodes.values():
-        def difference():
-            c = counters(node)
-            return c["received"] + c["originated"] - c["sent"] - sum(c["drops"].values()) \
-                - c["holding"], c
-        deadline = time.monotonic() + 5
-        while (result := difference())[0] and time.monotonic() < deadline:
-            time.sleep(0.05)
-        c = result[1]
-        need(result[0] == 0, f"{node.name}: {result[0]} packets unaccounted for in {c}")
+        missing, c = node.ledger_difference()
+        need(missing == 0, f"{node.name}: {missing} packets unaccounted for in {c}")
         need(c["received"] > 100, f"{node.name} counts only {c['received']} packets")
         seen.append(f"{node.name} {c['received']} received, {sum(c['drops'].values())} dropped")
     return "; ".join(seen)

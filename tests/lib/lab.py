@@ -123,6 +123,24 @@ class Node:
             raise RuntimeError(f"podwirectl {' '.join(arguments)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
+    def counters(self):
+        return self.ctl("counters")
+
+    def drops(self, reason):
+        """How many packets this node has dropped for `reason`."""
+        return self.counters()["drops"].get(reason, 0)
+
+    def ledger_difference(self, timeout_s=5):
+        """(received + originated - sent - dropped - held, the counters), given time to settle."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            c = self.counters()
+            missing = c["received"] + c["originated"] - c["sent"] - sum(c["drops"].values()) \
+                - c["holding"]
+            if missing == 0 or time.monotonic() > deadline:
+                return missing, c
+            time.sleep(0.02)
+
     def cni(self, command, container, namespace, pod=None, timeout_s=10):
         """Executes podwire-cni as a container runtime does; returns its result as JSON."""
         configuration = {"cniVersion": "1.0.0", "name": "podwire", "type": "podwire",
