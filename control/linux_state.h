@@ -19,17 +19,30 @@ struct LinuxRoute {
   bool blackhole = false;
   std::uint32_t metric = 0;
   std::uint8_t protocol = 0;  // rtm_protocol; podwired's own (kRouteProtocol) are not mirrored
+  bool operator==(const LinuxRoute&) const = default;
+  auto operator<=>(const LinuxRoute&) const = default;
 };
 struct LinuxNeighbour {
   net::Address address;
   net::Mac mac;
+  bool operator==(const LinuxNeighbour&) const = default;
+  auto operator<=>(const LinuxNeighbour&) const = default;
+};
+// An address of a device, "10.0.0.2/24": unlike a net::Prefix it keeps the bits past its length.
+struct LinuxAddress {
+  net::Address address;
+  std::uint8_t length = 0;  // in bits of its own family
+  [[nodiscard]] net::Prefix subnet() const { return net::Prefix::around(address, length); }
+  bool operator==(const LinuxAddress&) const = default;
+  auto operator<=>(const LinuxAddress&) const = default;
 };
 struct LinuxState {
-  std::vector<LinuxRoute> routes;          // main table
+  std::vector<LinuxRoute> routes;          // main table; multicast and podwired's own left out
   std::vector<LinuxNeighbour> neighbours;  // of the host tap, with a usable Ethernet address
-  std::vector<net::Prefix> addresses;      // of every device: this node's own (loopback left out)
-  std::vector<net::Prefix> host_tap_addresses;
+  std::vector<LinuxAddress> addresses;     // of every device: this node's own (loopback left out)
+  std::vector<LinuxAddress> host_tap_addresses;  // those of them that the host tap carries
   std::uint16_t host_tap_mtu = 1500;
+  bool operator==(const LinuxState&) const = default;
 };
 
 // rtm_protocol of the routes podwired itself installs (pods and Services through the host tap).

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -75,6 +76,13 @@ std::optional<Prefix> Prefix::parse(std::string_view text, bool strict) {
   // The family is read before bits are cleared: 0.0.0.0/0 stays IPv4.
   const unsigned bits = mapped_bits(prefix);
   if (clear_host_bits(prefix.address, bits) && strict) return std::nullopt;
+  return prefix;
+}
+
+Prefix Prefix::around(const Address& a, std::uint8_t length) {
+  Prefix prefix = Prefix::host(a);
+  prefix.length = std::min(prefix.length, length);
+  clear_host_bits(prefix.address, mapped_bits(prefix));
   return prefix;
 }
 

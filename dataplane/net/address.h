@@ -80,6 +80,8 @@ struct Prefix {
   // "10.0.0.0/8"; a bare address is /32 or /128. Host bits that are set are cleared when
   // `strict` is false and refused when it is true.
   static std::optional<Prefix> parse(std::string_view text, bool strict = false);
+  // The prefix of that length (in bits of the address's family) in which the address lies.
+  static Prefix around(const Address& a, std::uint8_t length);
   static Prefix host(const Address& a) {
     return Prefix{a, static_cast<std::uint8_t>(a.is_v4() ? 32 : 128)};
   }

@@ -47,6 +47,27 @@ bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol, std::uint16_t por
   return true;
 }
 
+bool PolicyRow::same_answers(const PolicyRow& other) const {
+  const auto same_mask = [&](std::uint32_t mine, std::uint32_t theirs) {
+    return std::equal(mask(mine), mask(mine) + words_, other.mask(theirs));
+  };
+  if (policy_ != other.policy_ || words_ != other.words_ || actions_ != other.actions_ ||
+      tiers_ != other.tiers_ || intervals_.size() != other.intervals_.size()) {
+    return false;
+  }
+  for (std::size_t n = 0; n < intervals_.size(); ++n) {
+    if (intervals_[n].begin != other.intervals_[n].begin ||
+        !same_mask(intervals_[n].mask, other.intervals_[n].mask)) {
+      return false;
+    }
+  }
+  const std::size_t chunks = std::max(chunks_.size(), other.chunks_.size());
+  for (IdentityId peer = 0; peer < chunks * kChunk; ++peer) {
+    if (!same_mask(peer_mask(peer), other.peer_mask(peer))) return false;
+  }
+  return true;
+}
+
 PolicyRowBuilder::PolicyRowBuilder(std::uint32_t policy) : row_(std::make_shared<PolicyRow>()) {
   row_->policy_ = policy;
 }

@@ -51,6 +51,15 @@ class PolicyRow {
   // The policy to name when the answer is no.
   [[nodiscard]] std::uint32_t policy() const noexcept { return policy_; }
 
+  // Control thread. Whether any rule beside those for any peer matches the identity.
+  [[nodiscard]] bool knows(IdentityId peer) const noexcept { return peer_mask(peer) != 0; }
+  // Whether the same rules match both.
+  [[nodiscard]] bool treats_alike(IdentityId a, IdentityId b) const noexcept {
+    return peer_mask(a) == peer_mask(b);
+  }
+  // Same answers to every question. May say no when it cannot tell.
+  [[nodiscard]] bool same_answers(const PolicyRow& other) const;
+
  private:
   friend class PolicyRowBuilder;
   static constexpr std::uint32_t kChunk = 1024;
@@ -60,6 +69,7 @@ class PolicyRow {
     std::uint32_t first_word = 0, last_word = 0;  // half open
     std::uint32_t last_bit = 0;                   // half open; what is left of the word is padding
     PolicyAction otherwise = PolicyAction::deny;
+    bool operator==(const Tier&) const = default;
   };
   // Everything from `begin` (protocol << 16 | port) to the next one's begin.
   struct Interval {
@@ -142,6 +152,10 @@ class PolicyTable {
     prefixes_.set(prefix, identity);
   }
   bool erase_prefix(const net::Prefix& prefix) { return prefixes_.erase(prefix); }
+  // As judge() takes it for a peer.
+  [[nodiscard]] IdentityId identity_of(const net::Address& address) const noexcept {
+    return identity(pods_.find(address), address);
+  }
   void set_policy_names(std::shared_ptr<const std::vector<std::string>> names);
   [[nodiscard]] std::size_t pods() const noexcept { return pods_.size(); }
 

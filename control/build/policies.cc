@@ -1,0 +1,380 @@
+#include "control/build/policies.h"
+
+#include <algorithm>
+
+namespace podwire::control::build {
+namespace {
+
+// Every Namespace carries its name as a label; the API server sees to it, manifests may not.
+constexpr const char* kNamespaceName = "kubernetes.io/metadata.name";
+
+std::string namespace_of(const std::string& full_name) {
+  return full_name.substr(0, full_name.find('/'));
+}
+
+// Finished pods have given their address back; those on the host's network have the node's.
+bool has_own_address(const kube::Pod& pod) {
+  return !pod.finished && !pod.host_network;
+}
+
+}  // namespace
+
+void PoliciesBuilder::note_prefixes(const kube::NetworkPolicy& policy, bool comes,
+                                    Touched& touched) {
+  const auto note = [&](const net::Prefix& prefix) {
+    touched.prefixes.try_emplace(prefix, tables::kWorld);
+    if (comes) {
+      ++prefix_users_[prefix];
+    } else if (--prefix_users_[prefix] == 0) {
+      prefix_users_.erase(prefix);
+    }
+  };
+  for (const auto* rules : {&policy.ingress, &policy.egress}) {
+    for (const kube::PolicyRule& rule : *rules) {
+      for (const kube::PolicyPeer& peer : rule.peers) {
+        if (!peer.ip_block) continue;
+        note(peer.ip_block->cidr);
+        for (const net::Prefix& except : peer.ip_block->except) note(except);
+      }
+    }
+  }
+}
+
+void PoliciesBuilder::learn_policies(const Changes& changes, const Store& store, Touched& touched) {
+  for (const std::string& name : changes.network_policies) {
+    const std::string ns = namespace_of(name);
+    const auto old = policies_.find(name);
+    if (old != policies_.end()) note_prefixes(*old->second, false, touched);
+    const auto found = store.network_policies.find(name);
+    if (found != store.network_policies.end()) {
+      const auto copy = std::make_shared<const kube::NetworkPolicy>(found->second);
+      note_prefixes(*copy, true, touched);
+      policies_[name] = copy;
+      policies_by_ns_[ns].insert(name);
+    } else if (old != policies_.end()) {
+      policies_.erase(old);
+      policies_by_ns_[ns].erase(name);
+      if (const auto number = policy_numbers_.find(name); number != policy_numbers_.end()) {
+        free_policy_numbers_.push_back(number->second);
+        policy_numbers_.erase(number);
+      }
+    }
+    touched.policies.insert(name);
+    touched.policy_namespaces.insert(ns);
+  }
+}
+
+void PoliciesBuilder::learn_namespaces(const Changes& changes, const Store& store,
+                                       Touched& touched) {
+  if (!changes.namespaces) return;
+  std::map<std::string, kube::Labels> now;
+  for (const auto& [name, ns] : store.namespaces) {
+    now[name] = ns.meta.labels;
+    now[name][kNamespaceName] = name;
+  }
+  touched.namespaces = now != namespaces_;
+  namespaces_ = std::move(now);
+}
+
+bool PoliciesBuilder::matches_namespace(const kube::Selector& selector,
+                                        const std::string& ns) const {
+  const auto found = namespaces_.find(ns);
+  if (found != namespaces_.end()) return selector.matches(found->second);
+  return selector.matches({{kNamespaceName, ns}});
+}
+
+void PoliciesBuilder::claim(const std::string& pod, const std::vector<net::Address>& ips,
+                            Touched& touched) {
+  std::vector<net::Address>& old = pod_addresses_[pod];
+  for (const net::Address& ip : old) {
+    addresses_[ip].claims.erase(pod);
+    touched.addresses.insert(ip);
+  }
+  for (const net::Address& ip : ips) {
+    addresses_[ip].claims.insert(pod);
+    touched.addresses.insert(ip);
+  }
+  old = ips;
+  if (ips.empty()) pod_addresses_.erase(pod);
+}
+
+void PoliciesBuilder::learn_attachments(const Inputs& inputs, Touched& touched) {
+  if (!inputs.attachments_changed && last_ != nullptr) return;
+  std::map<std::string, std::vector<net::Address>> now;
+  for (const Attachment& a : inputs.attachments) {
+    auto& ips = now[a.pod];
+    ips.insert(ips.end(), a.ips.begin(), a.ips.end());
+  }
+  for (const auto* side : {&attached_, &now}) {
+    for (const auto& [pod, ips] : *side) {
+      const auto before = attached_.find(pod);
+      const auto after = now.find(pod);
+      if (before != attached_.end() && after != now.end() && before->second == after->second) {
+        continue;
+      }
+      touched.pods.insert(pod);
+      touched.addresses.insert(ips.begin(), ips.end());
+    }
+  }
+  attached_ = std::move(now);
+}
+
+void PoliciesBuilder::learn_pods(const Inputs& inputs, Touched& touched) {
+  touched.pods.insert(inputs.changes.pods.begin(), inputs.changes.pods.end());
+  for (const std::string& name : touched.pods) {
+    std::vector<net::Address> ips;
+    if (const auto pod = inputs.store.pods.find(name);
+        pod != inputs.store.pods.end() && has_own_address(pod->second)) {
+      ips = pod->second.ips;
+      if (const auto attached = attached_.find(name); attached != attached_.end()) {
+        ips.insert(ips.end(), attached->second.begin(), attached->second.end());
+      }
+    }
+    claim(name, ips, touched);
+  }
+  // Prefixes that only now are, or no longer are, named by any policy change what lies in them.
+  std::erase_if(touched.prefixes, [&](const auto& item) {
+    return prefix_users_.contains(item.first) == prefix_ids_.contains(item.first);
+  });
+  if (touched.prefixes.empty()) return;
+  for (const auto& [ip, address] : addresses_) {
+    for (const auto& [prefix, id] : touched.prefixes) {
+      if (prefix.contains(ip)) touched.addresses.insert(ip);
+    }
+  }
+}
+
+// Of the pods that claim an address the one attached here has it; else one that is not on its way
+// out; else the first by name, so that the outcome does not depend on the order of arrival.
+const kube::Pod* PoliciesBuilder::owner(const Store& store, const net::Address& address) const {
+  const auto found = addresses_.find(address);
+  if (found == addresses_.end()) return nullptr;
+  const kube::Pod* best = nullptr;
+  for (const std::string& name : found->second.claims) {
+    const auto pod = store.pods.find(name);
+    if (pod == store.pods.end()) continue;
+    if (best == nullptr || (best->meta.deleting && !pod->second.meta.deleting)) {
+      best = &pod->second;
+    }
+  }
+  const auto local = local_.find(address);
+  if (local == local_.end()) return best;
+  const auto attached = store.pods.find(local->second.pod);
+  return attached != store.pods.end() && has_own_address(attached->second) ? &attached->second
+                                                                           : nullptr;
+}
+
+std::optional<net::Prefix> PoliciesBuilder::block_around(const net::Address& address) const {
+  const net::Prefix* found = blocks_.find(address);
+  return found == nullptr ? std::nullopt : std::optional(*found);
+}
+
+PoliciesBuilder::IdentityId PoliciesBuilder::intern(const Identity& identity, Touched& touched) {
+  const auto [place, added] = identities_.try_emplace(identity, tables::kWorld);
+  if (added) {
+    if (free_identities_.empty()) {
+      place->second = static_cast<IdentityId>(identity_by_id_.size());
+      identity_by_id_.push_back(nullptr);
+      identity_users_.push_back(0);
+    } else {
+      place->second = free_identities_.back();
+      free_identities_.pop_back();
+    }
+    identity_by_id_[place->second] = &place->first;
+    if (identity.is_pod) identities_by_ns_[identity.ns].insert(place->second);
+    for (const auto& [port, number] : identity.ports) {
+      if (++named_numbers_[port][number] == 1) touched.named.insert(port);
+    }
+    touched.identities.insert(place->second);
+  }
+  ++identity_users_[place->second];
+  return place->second;
+}
+
+void PoliciesBuilder::release(IdentityId id) {
+  if (id == tables::kWorld || --identity_users_[id] != 0) return;
+  const Identity& identity = *identity_by_id_[id];
+  if (identity.is_pod) identities_by_ns_[identity.ns].erase(id);
+  for (const auto& [port, number] : identity.ports) {
+    if (--named_numbers_[port][number] == 0) named_numbers_[port].erase(number);
+  }
+  identity_by_id_[id] = nullptr;
+  identities_.erase(identities_.find(identity));
+  free_identities_.push_back(id);
+}
+
+void PoliciesBuilder::settle_prefixes(Touched& touched) {
+  for (auto& [prefix, id] : touched.prefixes) {
+    if (prefix_users_.contains(prefix)) {
+      blocks_.set(prefix, prefix);
+      Identity identity;
+      identity.block = prefix;
+      id = intern(identity, touched);
+      prefix_ids_[prefix] = id;
+    } else {
+      blocks_.erase(prefix);
+      id = prefix_ids_.at(prefix);
+      touched.released.push_back(id);
+      prefix_ids_.erase(prefix);
+    }
+  }
+}
+
+void PoliciesBuilder::settle_addresses(const Store& store, Touched& touched) {
+  for (const net::Address& ip : touched.addresses) {
+    const kube::Pod* pod = owner(store, ip);
+    Identity identity;
+    identity.block = block_around(ip);
+    if (pod != nullptr) {
+      identity.is_pod = true;
+      identity.ns = pod->meta.ns;
+      identity.labels = pod->meta.labels;
+      for (const kube::ContainerPort& port : pod->ports) {
+        if (!port.name.empty()) identity.ports.try_emplace({port.name, port.protocol}, port.port);
+      }
+    }
+    Address& address = addresses_[ip];
+    touched.released.push_back(address.identity);
+    address.listed = pod != nullptr || local_.contains(ip);
+    address.identity = tables::kWorld;
+    if (address.listed && identity != Identity{}) address.identity = intern(identity, touched);
+    const IdentityId before = last_ == nullptr ? tables::kWorld : last_->identity_of(ip);
+    const IdentityId after = address.listed   ? address.identity
+                             : identity.block ? prefix_ids_.at(*identity.block)
+                                              : tables::kWorld;
+    if (before != after) touched.moves.emplace_back(before, after);
+    if (!address.listed && address.claims.empty()) addresses_.erase(ip);
+  }
+}
+
+PoliciesBuilder::LocalPod PoliciesBuilder::describe_local(const Store& store,
+                                                          const std::string& pod_name) const {
+  LocalPod local;
+  local.pod = pod_name;
+  if (pod_name.empty()) return local;  // no pod of Kubernetes: nothing can select it
+  const auto found = store.pods.find(pod_name);
+  if (found == store.pods.end()) {
+    local.held_back = true;
+    return local;
+  }
+  const kube::Pod& pod = found->second;
+  RowKey ingress{Direction::ingress, {}, {}};
+  RowKey egress{Direction::egress, {}, {}};
+  const auto names = policies_by_ns_.find(pod.meta.ns);
+  if (names == policies_by_ns_.end()) return local;
+  for (const std::string& name : names->second) {
+    const kube::NetworkPolicy& policy = *policies_.at(name);
+    if (!policy.pod_selector.matches(pod.meta.labels)) continue;
+    if (policy.isolates_egress) egress.policies.push_back(name);
+    if (!policy.isolates_ingress) continue;
+    ingress.policies.push_back(name);
+    for (const kube::PolicyRule& rule : policy.ingress) {
+      for (const kube::PolicyPort& wanted : rule.ports) {
+        if (!wanted.port || wanted.port->name.empty()) continue;
+        for (const kube::ContainerPort& port : pod.ports) {
+          if (port.name != wanted.port->name || port.protocol != wanted.protocol) continue;
+          ingress.ports.try_emplace({port.name, port.protocol}, port.port);
+        }
+      }
+    }
+  }
+  if (!ingress.policies.empty()) local.ingress = std::move(ingress);
+  if (!egress.policies.empty()) local.egress = std::move(egress);
+  return local;
+}
+
+void PoliciesBuilder::settle_local_pods(const Store& store, Touched& touched) {
+  const auto changed = [&](const LocalPod& before, const LocalPod& after) {
+    return before.ingress != after.ingress || before.egress != after.egress ||
+           before.held_back != after.held_back;
+  };
+  std::map<net::Address, LocalPod> now;
+  for (const auto& [pod, ips] : attached_) {
+    const bool look =
+        touched.pods.contains(pod) || touched.policy_namespaces.contains(namespace_of(pod));
+    for (const net::Address& ip : ips) {
+      const auto old = local_.find(ip);
+      const bool keep = !look && old != local_.end() && old->second.pod == pod;
+      now[ip] = keep ? old->second : describe_local(store, pod);
+    }
+  }
+  for (const auto* side : {&local_, &now}) {
+    for (const auto& [ip, local] : *side) {
+      const auto before = local_.find(ip);
+      const auto after = now.find(ip);
+      if (before != local_.end() && after != now.end() && before->second == after->second) continue;
+      touched.addresses.insert(ip);
+      touched.local = true;
+      touched.answers |= changed(before == local_.end() ? LocalPod{} : before->second,
+                                 after == now.end() ? LocalPod{} : after->second);
+    }
+  }
+  local_ = std::move(now);
+}
+
+void PoliciesBuilder::fill_local(const net::Address& address, tables::PolicyTable::Pod& pod) {
+  const auto found = local_.find(address);
+  if (found == local_.end()) return;
+  const LocalPod& local = found->second;
+  if (local.held_back) pod.ingress = pod.egress = closed_;
+  if (local.ingress) pod.ingress = rows_.at(*local.ingress).row;
+  if (local.egress) pod.egress = rows_.at(*local.egress).row;
+}
+
+void PoliciesBuilder::fill_table(Touched& touched) {
+  auto table = last_ == nullptr ? std::make_shared<tables::PolicyTable>()
+                                : std::make_shared<tables::PolicyTable>(*last_);
+  if (touched.rows) {
+    for (const auto& [ip, local] : local_) touched.addresses.insert(ip);
+  }
+  for (const net::Address& ip : touched.addresses) {
+    const tables::PolicyTable::Pod* old = table->pod(ip);
+    const auto found = addresses_.find(ip);
+    if (found == addresses_.end() || !found->second.listed) {
+      if (old != nullptr) table->erase_pod(ip);
+      continue;
+    }
+    tables::PolicyTable::Pod pod;
+    pod.identity = found->second.identity;
+    fill_local(ip, pod);
+    if (old == nullptr || *old != pod) table->set_pod(ip, std::move(pod));
+  }
+  for (const auto& [prefix, id] : touched.prefixes) {
+    if (prefix_ids_.contains(prefix)) {
+      table->set_prefix(prefix, id);
+    } else {
+      table->erase_prefix(prefix);
+    }
+  }
+  table->set_policy_names(policy_names_);
+  last_ = std::move(table);
+}
+
+PoliciesBuilder::PoliciesBuilder()
+    : policy_names_(std::make_shared<const std::vector<std::string>>(
+          std::vector<std::string>{"(the pod is not known yet)"})) {
+  tables::PolicyRowBuilder closed(0);
+  closed.add_tier(tables::PolicyAction::deny);
+  closed_ = closed.finish();
+}
+
+PoliciesBuilder::Result PoliciesBuilder::build(const Inputs& inputs) {
+  Touched touched;
+  learn_policies(inputs.changes, inputs.store, touched);
+  learn_namespaces(inputs.changes, inputs.store, touched);
+  learn_attachments(inputs, touched);
+  learn_pods(inputs, touched);
+  const bool idle = touched.policies.empty() && !touched.namespaces && touched.pods.empty();
+  if (idle && last_ != nullptr) return {last_, generation_};
+  settle_local_pods(inputs.store, touched);
+  settle_prefixes(touched);
+  settle_addresses(inputs.store, touched);
+  settle_rows(touched);
+  compare_answers(touched);
+  for (const IdentityId id : touched.released) release(id);
+  if (last_ == nullptr || touched.answers) ++generation_;
+  fill_table(touched);
+  return {last_, generation_};
+}
+
+}  // namespace podwire::control::build

@@ -1,0 +1,158 @@
+// NetworkPolicies, pods and namespaces -> PolicyTable. Control thread only.
+//
+//   pod ── labels, namespace, named ports, and the longest ipBlock prefix around its address
+//          make its identity; addresses of no pod have only the prefix.
+//   local pod ── the policies that select it make its row, shared by all pods with the same set.
+//
+// A change of a pod costs its identity and, when that is new, one look at each row. A change of a
+// policy costs the rows that hold it. Semantics: k8s.io/api/networking/v1 types.go; README.md.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "control/build/builder.h"
+#include "dataplane/tables/policy_table.h"
+
+namespace podwire::control::build {
+
+class PoliciesBuilder {
+ public:
+  struct Result {
+    std::shared_ptr<const tables::PolicyTable> table;
+    std::uint32_t generation = 0;  // moved when an answer may have changed
+  };
+  PoliciesBuilder();
+  Result build(const Inputs& inputs);
+
+ private:
+  using IdentityId = tables::IdentityId;
+  using NamedPort = std::pair<std::string, std::uint8_t>;  // name, protocol
+  using NamedPorts = std::map<NamedPort, std::uint16_t>;
+
+  // What no rule can tell apart.
+  struct Identity {
+    bool is_pod = false;
+    std::string ns;
+    kube::Labels labels;
+    NamedPorts ports;
+    std::optional<net::Prefix> block;  // the longest ipBlock prefix (cidr or except) around it
+    auto operator<=>(const Identity&) const = default;
+  };
+  struct Peer {
+    const kube::PolicyPeer* peer;  // in the policy's copy, held by the row
+    std::string ns;                // of the policy
+  };
+  // Rules that allow the same ports, as one: peers are alternatives.
+  struct Group {
+    std::vector<tables::PortRange> ports;  // empty: everything
+    // An egress rule's named port, for the peers at which the name means this number.
+    std::optional<NamedPort> named;
+    std::uint16_t named_number = 0;
+    bool any_peer = false;
+    std::vector<Peer> peers;
+  };
+  enum class Direction : std::uint8_t { ingress, egress };
+  // Local pods with the same key share a row. The pod's own named ports matter to ingress rules.
+  struct RowKey {
+    Direction direction;
+    std::vector<std::string> policies;  // full names, sorted
+    NamedPorts ports;
+    auto operator<=>(const RowKey&) const = default;
+  };
+  struct Row {
+    std::vector<std::shared_ptr<const kube::NetworkPolicy>> policies;  // as in the key
+    std::vector<Group> groups;
+    std::set<NamedPort> named;  // egress: names that the groups were expanded for
+    bool selects_namespaces = false;
+    std::shared_ptr<const tables::PolicyRow> row;
+  };
+  struct Address {
+    IdentityId identity = tables::kWorld;
+    bool listed = false;           // in the table: a pod's, or attached here
+    std::set<std::string> claims;  // pods that say they have it
+  };
+  struct LocalPod {
+    std::string pod;  // full name
+    std::optional<RowKey> ingress, egress;
+    bool held_back = false;  // not known yet: both directions are closed
+    bool operator==(const LocalPod&) const = default;
+  };
+  struct Touched {  // what one build looks at again, and what came of it
+    std::set<std::string> policies, policy_namespaces, pods;
+    std::map<net::Prefix, IdentityId> prefixes;  // new or gone, with the identity it has or had
+    std::set<net::Address> addresses;
+    std::set<IdentityId> identities;  // new ones
+    std::set<NamedPort> named;        // names that got a number they did not have
+    std::vector<IdentityId> released;
+    std::vector<std::pair<IdentityId, IdentityId>> moves;  // of addresses: before, after
+    bool namespaces = false, local = false;
+    bool rows = false;     // some row is another
+    bool answers = false;  // an answer may be another
+  };
+
+  void learn_policies(const Changes& changes, const Store& store, Touched& touched);
+  void learn_namespaces(const Changes& changes, const Store& store, Touched& touched);
+  void learn_attachments(const Inputs& inputs, Touched& touched);
+  void learn_pods(const Inputs& inputs, Touched& touched);
+  void settle_addresses(const Store& store, Touched& touched);
+  void settle_prefixes(Touched& touched);
+  void settle_local_pods(const Store& store, Touched& touched);
+  void note_prefixes(const kube::NetworkPolicy& policy, bool comes, Touched& touched);
+  void settle_rows(Touched& touched);
+  void compare_answers(Touched& touched) const;
+  void fill_table(Touched& touched);
+  void fill_local(const net::Address& address, tables::PolicyTable::Pod& pod);
+
+  void claim(const std::string& pod, const std::vector<net::Address>& ips, Touched& touched);
+  [[nodiscard]] const kube::Pod* owner(const Store& store, const net::Address& address) const;
+  IdentityId intern(const Identity& identity, Touched& touched);
+  void release(IdentityId id);
+  [[nodiscard]] std::optional<net::Prefix> block_around(const net::Address& address) const;
+
+  [[nodiscard]] LocalPod describe_local(const Store& store, const std::string& pod) const;
+  [[nodiscard]] bool outdated(const Row& row, const RowKey& key, const Touched& touched) const;
+  void rebuild(const RowKey& key, Row& row);
+  void extend(Row& row, const Touched& touched) const;
+  [[nodiscard]] std::shared_ptr<const tables::PolicyRow> compile(const Row& row);
+  void add_rule(const RowKey& key, const std::string& ns, const kube::PolicyRule& rule,
+                Row& row) const;
+  [[nodiscard]] bool matches(const Group& group, const Identity& identity) const;
+  [[nodiscard]] bool matches(const Peer& peer, const Identity& identity) const;
+  [[nodiscard]] bool matches_namespace(const kube::Selector& selector, const std::string& ns) const;
+  std::uint32_t number_of(const std::string& policy);
+
+  std::map<std::string, kube::Labels> namespaces_;
+  std::map<std::string, std::shared_ptr<const kube::NetworkPolicy>> policies_;
+  std::map<std::string, std::set<std::string>> policies_by_ns_;
+  std::map<net::Prefix, unsigned> prefix_users_;  // named by policies
+  tables::Lpm<net::Prefix> blocks_;               // the same, for look-up
+  std::map<net::Prefix, IdentityId> prefix_ids_;
+
+  std::map<Identity, IdentityId> identities_;
+  std::vector<const Identity*> identity_by_id_{nullptr};  // null: free (0: the world)
+  std::vector<unsigned> identity_users_{0};
+  std::vector<IdentityId> free_identities_;
+  std::map<std::string, std::set<IdentityId>> identities_by_ns_;          // pods
+  std::map<NamedPort, std::map<std::uint16_t, unsigned>> named_numbers_;  // identities that use it
+
+  std::map<std::string, std::vector<net::Address>> pod_addresses_;
+  std::map<net::Address, Address> addresses_;
+  std::map<std::string, std::vector<net::Address>> attached_;  // by pod, also unnamed ("")
+  std::map<net::Address, LocalPod> local_;
+  std::map<RowKey, Row> rows_;
+  std::shared_ptr<const tables::PolicyRow> closed_;  // for pods that are not known yet
+
+  std::map<std::string, std::uint32_t> policy_numbers_;
+  std::shared_ptr<const std::vector<std::string>> policy_names_;
+  std::vector<std::uint32_t> free_policy_numbers_;
+  std::shared_ptr<const tables::PolicyTable> last_;
+  std::uint32_t generation_ = 0;
+};
+
+}  // namespace podwire::control::build

@@ -1,0 +1,34 @@
+// What the builders know of the node they build for: its Node object and Linux's addresses in one.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/config.h"
+#include "control/linux_state.h"
+#include "control/store.h"
+
+namespace podwire::control::build {
+
+struct ThisNode {
+  std::string name, zone;
+  bool known = false;                    // the Node object exists
+  std::vector<net::Address> addresses;   // own, sorted: Linux's and the Node's InternalIPs
+  std::optional<net::Address> v4, v6;    // primary: first InternalIP, else the host tap's first
+  std::optional<net::Prefix> v4_subnet;  // whose members CrossSubnet reaches without a tunnel
+  std::vector<net::Prefix> pod_cidrs;
+  bool operator==(const ThisNode&) const = default;
+
+  [[nodiscard]] const std::optional<net::Address>& primary(net::Family family) const {
+    return family == net::Family::v4 ? v4 : v6;
+  }
+};
+
+ThisNode describe_this_node(const Config& config, const Store& store,
+                            const LinuxState& linux_state);
+
+// The node's first InternalIP of the family.
+std::optional<net::Address> internal_ip(const kube::Node& node, net::Family family);
+
+}  // namespace podwire::control::build
