@@ -130,8 +130,9 @@ void fill_v6(std::uint8_t* packet, const Packet& about, const net::Address& from
 bool originate(Worker& w, const Packet& p, IcmpError error, std::uint16_t mtu) noexcept {
   if (!wants_error(p) || w.originated.full()) return false;
   const bool v4 = p.family == net::Family::v4;
-  const net::Address* from =
-      v4 && p.source == Source::host ? &kGatewayV4 : own_address(*w.snapshot, p.family);
+  const net::Address* from = p.source != Source::host ? own_address(*w.snapshot, p.family)
+                             : v4                     ? &kGatewayV4
+                                                      : &kGatewayV6;
   if (from == nullptr || !take_token(w)) return false;
 
   const unsigned headers = (v4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6)) + sizeof(net::Icmp);

@@ -54,18 +54,13 @@ Verdict may_begin(const Packet& p, const Admission& a, const Worker& w) {
   return Verdict::next();
 }
 
-bool source_allowed(const Frontend& frontend, const Admission& a,
-                    const tables::Snapshot& snapshot) {
+// A node that has the balancer's address itself delivers to itself, in Linux: kube-proxy's rule for
+// packets from the address to itself has nothing to do here.
+bool source_allowed(const Frontend& frontend, const net::Address& source) {
   if (frontend.kind != FrontendKind::load_balancer || !frontend.restrict_sources) return true;
   const auto& ranges = frontend.source_ranges;
-  const auto covers = [&](const net::Address& address) {
-    return std::any_of(ranges.begin(), ranges.end(),
-                       [&](const net::Prefix& range) { return range.contains(address); });
-  };
-  if (covers(a.source)) return true;
-  // A node that may use the address may also have it, and then sends from it.
-  return a.source == a.destination &&
-         std::any_of(snapshot.node_addresses.begin(), snapshot.node_addresses.end(), covers);
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const net::Prefix& range) { return range.contains(source); });
 }
 
 // Which endpoints serve this packet, and whether its source is hidden behind the node's.
@@ -112,7 +107,7 @@ const Backend& choose_backend(const tables::Service& service, const std::vector<
 
 Verdict through_service(Packet& p, Admission& a, Worker& w) {
   const auto& service = *a.frontend->service;
-  if (!source_allowed(*a.frontend, a, *w.snapshot)) {
+  if (!source_allowed(*a.frontend, a.source)) {
     return Verdict::drop(Reason::service_source_range);
   }
   const Choice choice = choose_set(p, a, *w.snapshot);

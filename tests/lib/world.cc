@@ -2,7 +2,7 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
-#include <rte_malloc.h>
+#include <sched.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -66,16 +66,29 @@ void start_eal() {
   static bool started = false;
   if (started) return;
   started = true;
-  const char* arguments[] = {"test",           "--no-huge",   "--no-pci",
-                             "--in-memory",    "-m",          "128",
-                             "--no-telemetry", "--no-shconf", "--log-level=warning",
-                             "--lcores",       "0@(0-63)"};
-  std::vector<char*> copy;
-  for (const char* argument : arguments) copy.push_back(const_cast<char*>(argument));
-  if (rte_eal_init(static_cast<int>(copy.size()), copy.data()) < 0) {
+  // The EAL ties the calling thread to a core; a test has no use for that.
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) std::abort();
+  unsigned core = 0;
+  while (!CPU_ISSET(core, &cores)) ++core;
+  std::vector<std::string> arguments{"test",
+                                     "--no-huge",
+                                     "--no-pci",
+
+                                     "-m",
+                                     "128",
+                                     "--no-telemetry",
+                                     "--no-shconf",
+                                     "--log-level=warning",
+                                     "-l",
+                                     std::to_string(core)};
+  std::vector<char*> pointers;
+  for (auto& argument : arguments) pointers.push_back(argument.data());
+  if (rte_eal_init(static_cast<int>(pointers.size()), pointers.data()) < 0) {
     std::fprintf(stderr, "test: DPDK does not start: %s\n", rte_strerror(rte_errno));
     std::exit(1);
   }
+  if (sched_setaffinity(0, sizeof(cores), &cores) != 0) std::abort();
 }
 
 MemoryPort::~MemoryPort() {
