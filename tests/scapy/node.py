@@ -1,8 +1,8 @@
 """One real podwired between a wire and three pods, all of which are ours to speak for.
 
 The pods' interfaces are real taps attached by podwire-cni, but their kernels are struck dumb (no
-addresses), so that what is sent and answered is what the test says. Every packet that podwired sends
-to any of them is checked: lengths, IP, TCP, UDP, ICMP and SCTP checksums.
+addresses), so that what is sent and answered is what the test says. Every packet that podwired
+sends to any of them is checked: lengths, IP, TCP, UDP, ICMP and SCTP checksums.
 """
 
 import logging

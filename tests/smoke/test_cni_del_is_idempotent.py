@@ -1,4 +1,4 @@
-"""DEL takes the interface away and frees the address; again, and for a gone namespace, is no error."""
+"""DEL takes the interface away and frees the address; a second DEL is no error."""
 import netns
 import smoke
 

@@ -1,4 +1,4 @@
-"""A second podwired on the same uplink, run folder or metrics port is told so, and the first lives."""
+"""A second podwired on the same run folder or uplink is told so, and the first lives."""
 import smoke
 
 with smoke.node() as n:

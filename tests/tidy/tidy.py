@@ -75,6 +75,8 @@ def include_directions():
 
 def line_length():
     for name in sources() + tracked(".py", ".build") + scripts():
+        if name.startswith("tests/") and name.endswith(".cc"):
+            continue  # quoted manifests keep their lines; clang-format sees to the rest
         for number, line in enumerate(text(name).split("\n"), 1):
             if len(line) > LINE_COLUMNS + (20 if name.endswith(".build") else 0):
                 yield f"{name}:{number}: {len(line)} columns"
