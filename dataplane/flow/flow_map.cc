@@ -121,19 +121,30 @@ FlowMap<F>::FlowMap(std::uint32_t connections, const FlowTimeouts& timeouts,
 
 // --- Slots ---------------------------------------------------------------------------------------
 
+// Makes a TOMB whose grace period is over BUSY. Looks again once it is ours: it may have been used
+// and erased anew since its epoch was read.
 template <typename F>
-bool FlowMap<F>::claim_in(Group& group, const Grace& grace, unsigned& lane) noexcept {
-  const Lanes tags(group.tags, std::memory_order_acquire);
+bool FlowMap<F>::take_rested(std::uint32_t group, unsigned lane) noexcept {
+  const auto& epoch = records_[index(group * 16 + lane)].created;
+  if (!grace_.over(epoch.load(std::memory_order_relaxed)) ||
+      !groups_[group].change_tag(lane, lane::tomb, lane::busy)) {
+    return false;
+  }
+  if (grace_.over(epoch.load(std::memory_order_relaxed))) return true;
+  groups_[group].put_tag(lane, lane::tomb);
+  return false;
+}
+
+template <typename F>
+bool FlowMap<F>::claim_in(std::uint32_t group, unsigned& lane) noexcept {
+  const Lanes tags(groups_[group].tags, std::memory_order_acquire);
   for (unsigned free = tags.equal(lane::empty); free != 0; free &= free - 1) {
     lane = static_cast<unsigned>(std::countr_zero(free));
-    if (group.change_tag(lane, lane::empty, lane::busy)) return true;
+    if (groups_[group].change_tag(lane, lane::empty, lane::busy)) return true;
   }
   for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
     lane = static_cast<unsigned>(std::countr_zero(tombs));
-    if (!grace.over(group.stamp(lane)) || !group.change_tag(lane, lane::tomb, lane::busy)) continue;
-    // Ours now; but it may have been used and erased anew since its stamp was read.
-    if (grace.over(group.stamp(lane))) return true;
-    group.put_tag(lane, lane::tomb);
+    if (take_rested(group, lane)) return true;
   }
   return false;
 }
@@ -144,10 +155,9 @@ template <typename F>
 SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
   Chain chain(*this, hash);
   for (unsigned n = 0; n < kChain; ++n, chain.next()) {
-    Group& group = groups_[chain.group()];
     unsigned lane = 0;
-    if (claim_in(group, grace_, lane)) return chain.group() * 16 + lane;
-    group.add_overflow(1);
+    if (claim_in(chain.group(), lane)) return chain.group() * 16 + lane;
+    groups_[chain.group()].add_overflow(1);
   }
   chain = Chain(*this, hash);
   for (unsigned n = 0; n < kChain; ++n, chain.next()) groups_[chain.group()].add_overflow(-1);
@@ -157,9 +167,8 @@ SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
 // Gives a BUSY slot back, to be used again after the grace period.
 template <typename F>
 void FlowMap<F>::release(SlotId slot, std::uint32_t hash) noexcept {
-  Group& group = groups_[slot / 16];
-  group.put_stamp(slot % 16, grace_.epoch_of_erasure());
-  group.put_tag(slot % 16, lane::tomb);
+  records_[index(slot)].created.store(grace_.epoch_of_erasure(), std::memory_order_relaxed);
+  groups_[slot / 16].put_tag(slot % 16, lane::tomb);
   Chain chain(*this, hash);
   for (; chain.group() != slot / 16; chain.next()) groups_[chain.group()].add_overflow(-1);
 }
@@ -211,7 +220,7 @@ void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply
     entry->state.store(state, std::memory_order_relaxed);
   }
   Record& record = records_[index(pair.forward)];
-  record.created = now_seconds;
+  record.created.store(now_seconds, std::memory_order_relaxed);
   record.service_id = flow.service_id;
   record.seen.store(now_seconds, std::memory_order_relaxed);
   groups_[pair.reply / 16].put_stamp(pair.reply % 16, kNeverDue);
@@ -484,15 +493,30 @@ unsigned FlowMap<F>::sweep(unsigned part, unsigned parts, unsigned groups,
     }
     for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
       const auto lane = static_cast<unsigned>(std::countr_zero(tombs));
-      if (!grace_.over(group.stamp(lane)) || !group.change_tag(lane, lane::tomb, lane::busy)) {
-        continue;
-      }
-      group.put_tag(lane, grace_.over(group.stamp(lane)) ? lane::empty : lane::tomb);
+      if (take_rested(at, lane)) group.put_tag(lane, lane::empty);
     }
     ++at;
   }
   cursors_[part].next = at;
   return expired;
+}
+
+template <typename F>
+typename FlowMap<F>::Usage FlowMap<F>::usage() const noexcept {
+  Usage usage;
+  for (std::uint32_t g = 0; g < group_count_; ++g) {
+    const Lanes tags(groups_[g].tags, std::memory_order_acquire);
+    const auto count = [](unsigned mask) {
+      return static_cast<std::uint32_t>(std::popcount(mask));
+    };
+    const std::uint32_t committed = count(tags.odd()), resting = count(tags.equal(lane::tomb));
+    usage.slots += kLanes;
+    usage.committed += committed;
+    usage.resting += resting;
+    usage.moving += kLanes - committed - resting - count(tags.equal(lane::empty));
+    usage.overflow += tags.overflow();
+  }
+  return usage;
 }
 
 template <typename F>
@@ -503,7 +527,8 @@ std::uint32_t FlowMap<F>::service_id(const Flow<F>& forward) const noexcept {
 template <typename F>
 std::uint32_t FlowMap<F>::age_seconds(const Flow<F>& forward,
                                       std::uint32_t now_seconds) const noexcept {
-  const std::uint32_t created = records_[index(slot_of(forward))].created;
+  const std::uint32_t created =
+      records_[index(slot_of(forward))].created.load(std::memory_order_relaxed);
   return now_seconds - std::min(now_seconds, created);
 }
 

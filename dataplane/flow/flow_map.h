@@ -92,6 +92,16 @@ class FlowMap {
   [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
   [[nodiscard]] std::uint32_t groups() const noexcept { return group_count_; }
 
+  // How the slots stand, counted one by one: slow, and exact only while nobody writes. Any thread.
+  struct Usage {
+    std::uint32_t slots = 0;
+    std::uint32_t committed = 0;  // two for each connection
+    std::uint32_t resting = 0;    // erased, grace period not over or not yet noticed
+    std::uint32_t moving = 0;     // being inserted or erased
+    std::uint64_t overflow = 0;   // groups passed by the entries that stand beyond their first
+  };
+  [[nodiscard]] Usage usage() const noexcept;
+
   // What only control asks of a forward entry.
   [[nodiscard]] std::uint32_t service_id(const Flow<F>& forward) const noexcept;
   [[nodiscard]] std::uint32_t age_seconds(const Flow<F>& forward,
@@ -109,11 +119,11 @@ class FlowMap {
   void for_each(std::uint32_t first, std::uint32_t count, Visit&& visit);
 
  private:
-  // What packets do not need, by slot of the forward entry.
+  // What packets do not need, by slot.
   struct Record {
-    std::uint32_t created;
+    std::atomic<std::uint32_t> created;  // second; of a TOMB: the epoch of its erasure (grace.h)
     std::uint32_t service_id;
-    std::atomic<std::uint32_t> seen;  // seconds; older than either entry's `seen` that is set
+    std::atomic<std::uint32_t> seen;  // second; older than either entry's `seen` that is set
   };
 
   // The groups in which a key may stand: from its first by a step of its own. The number of groups
@@ -165,7 +175,8 @@ class FlowMap {
   };
   bool reserve(const Pair& pair, std::uint32_t now_seconds) noexcept;
   SlotId claim(std::uint32_t hash) noexcept;
-  static bool claim_in(Group& group, const Grace& grace, unsigned& lane) noexcept;
+  bool claim_in(std::uint32_t group, unsigned& lane) noexcept;
+  bool take_rested(std::uint32_t group, unsigned lane) noexcept;
   void fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
             std::uint32_t now_seconds) noexcept;
   bool publish(const Pair& pair, bool impatient) noexcept;

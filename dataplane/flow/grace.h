@@ -1,6 +1,6 @@
 // Which erased slots may be used again. Erasures are counted into epochs; one quiescence token is
-// taken for a whole epoch, so an erasure costs no token and needs no list: a TOMB carries its
-// epoch's number in the group's own line. Any thread.
+// taken for a whole epoch, so an erasure costs no token and needs no list: the slot's record keeps
+// the epoch's number. Any thread.
 #pragma once
 
 #include <atomic>
@@ -14,19 +14,16 @@ class Grace {
  public:
   explicit Grace(tables::Quiescence& quiescence) : quiescence_(quiescence) {}
 
-  // The number to stamp on what was just unlinked. Reading it after the unlinking is what makes
+  // The number to note for what was just unlinked. Reading it after the unlinking is what makes
   // it right: the epoch's token is taken only after the epoch has moved on from this number.
-  [[nodiscard]] std::uint16_t epoch_of_erasure() noexcept {
-    const auto epoch = static_cast<std::uint16_t>(epoch_.load(std::memory_order_seq_cst));
+  [[nodiscard]] std::uint32_t epoch_of_erasure() noexcept {
+    const std::uint32_t epoch = epoch_.load(std::memory_order_seq_cst);
     if (!erased_.load(std::memory_order_seq_cst)) erased_.store(true, std::memory_order_seq_cst);
     return epoch;
   }
 
-  // Sixteen bits wrap: an old TOMB may then look too young for a while and is taken up later; one
-  // whose grace period is not over never looks old, since the open epoch is at most two ahead.
-  [[nodiscard]] bool over(std::uint16_t epoch) const noexcept {
-    const auto safe = static_cast<std::uint16_t>(safe_.load(std::memory_order_acquire));
-    return static_cast<std::int16_t>(static_cast<std::uint16_t>(safe - epoch)) >= 0;
+  [[nodiscard]] bool over(std::uint32_t epoch) const noexcept {
+    return static_cast<std::int32_t>(safe_.load(std::memory_order_acquire) - epoch) >= 0;
   }
 
   // Closes the open epoch if something was erased in it, and ends the closed one's grace period if

@@ -2,8 +2,8 @@
 //
 //   tags:   15 lanes of 16 bits, and in lane 15 how many entries passed this group because it was
 //           full: zero proves that a key is nowhere further along
-//   stamps: of a slot in use, the second (modulo 2^16) at which the sweep should look at it; of a
-//           TOMB, the epoch of its erasure (grace.h)
+//   stamps: of a slot in use, the second (modulo 2^16) at which the sweep should look at it. A late
+//           writer may still stamp a slot that was just erased, so nothing else is kept here.
 //
 // A lane is part of an atomic 64-bit word. Tags change by read-modify-write only, so whoever
 // acquires a word sees all that was released through any of its lanes.
@@ -11,7 +11,8 @@
 //   EMPTY -> BUSY        claimed: the slot belongs to one thread alone
 //   BUSY -> tentative    filled: rivals for the key see it, readers do not
 //   tentative -> committed (readers find it) or CANCELLED (by a rival; its inserter takes it back)
-//   committed, tentative, CANCELLED -> BUSY -> TOMB      erased; the stamp is set before TOMB
+//   committed, tentative, CANCELLED -> BUSY -> TOMB      erased; the epoch of that (grace.h) is
+//                        noted before TOMB
 //   TOMB -> BUSY, EMPTY  once the epoch's grace period is over
 #pragma once
 
@@ -82,10 +83,6 @@ struct alignas(64) Group {
 
   [[nodiscard]] std::uint16_t tag(unsigned lane, std::memory_order order) const noexcept {
     return static_cast<std::uint16_t>(tags[lane / 4].load(order) >> shift(lane));
-  }
-  [[nodiscard]] std::uint16_t stamp(unsigned lane) const noexcept {
-    return static_cast<std::uint16_t>(stamps[lane / 4].load(std::memory_order_acquire) >>
-                                      shift(lane));
   }
   // Compare-and-swap of one lane; the neighbours' changes do not make it fail.
   bool change_tag(unsigned lane, std::uint16_t from, std::uint16_t to) noexcept {
