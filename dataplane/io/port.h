@@ -44,10 +44,10 @@ class Port {
   [[nodiscard]] virtual const char* kind() const noexcept = 0;
 
   // Frames that the port itself created or lost beyond what receive and transmit returned, for the
-  // ledger: extra frames made by segmentation, and frames the device dropped on receive. Any
-  // thread.
+  // ledger: extra frames made by segmentation; frames lost or refused on receive; frames, or
+  // segments of one, that were taken for transmit and could not be sent. Any thread.
   struct Extra {
-    std::uint64_t originated = 0, missed = 0;
+    std::uint64_t originated = 0, missed = 0, unsent = 0;
   };
   [[nodiscard]] virtual Extra extra() const noexcept { return {}; }
 };

@@ -1,0 +1,49 @@
+// A port on a multi-queue tap device: a kernel pod's interface, or the node's own (host tap).
+// Checksum and segmentation offload of the kernel cross it as virtio-net headers, so one TCP
+// stream moves in frames of up to 60 KiB.
+#pragma once
+
+#include <rte_mempool.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "dataplane/io/port.h"
+#include "dataplane/io/tap_device.h"
+#include "dataplane/result.h"
+
+namespace podwire::io {
+
+class TapPort final : public Port {
+ public:
+  // `packets` gives each frame's first segment, `large` (buffers of 64 KiB without headroom) the
+  // second of those that need one. Both outlive the port. `kind` is a literal: "tap" or "host".
+  static Result<std::shared_ptr<TapPort>> open(const TapSpec& spec, rte_mempool& packets,
+                                               rte_mempool& large, const char* kind);
+  // Descriptors of a tap device with 10-byte virtio-net headers, taken over.
+  TapPort(std::vector<int> descriptors, rte_mempool& packets, rte_mempool& large, const char* kind);
+  ~TapPort() override;
+
+  [[nodiscard]] unsigned queues() const noexcept override;
+  unsigned receive(unsigned queue, std::span<rte_mbuf*> out) noexcept override;
+  unsigned transmit(unsigned worker, std::span<rte_mbuf*> frames) noexcept override;
+  [[nodiscard]] int wait_descriptor(unsigned queue) const noexcept override;
+  [[nodiscard]] bool up() const noexcept override;
+  [[nodiscard]] const char* kind() const noexcept override { return kind_; }
+  [[nodiscard]] Extra extra() const noexcept override;
+
+ private:
+  enum class Read : unsigned char { frame, refused, empty };
+  Read read_frame(int descriptor, rte_mbuf& first, rte_mbuf& second) noexcept;
+  [[nodiscard]] bool write_frame(int descriptor, rte_mbuf& frame) noexcept;
+
+  std::vector<int> descriptors_;
+  rte_mempool& packets_;
+  rte_mempool& large_;
+  const char* kind_;
+  std::atomic<bool> up_{true};
+  std::atomic<std::uint64_t> missed_{0};  // frames whose header contradicted them: rare, any worker
+};
+
+}  // namespace podwire::io
