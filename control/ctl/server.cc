@@ -1,0 +1,70 @@
+#include "control/ctl/server.h"
+
+#include <utility>
+
+namespace podwire::control::ctl {
+namespace {
+
+using nlohmann::json;
+
+std::string line_of(const json& answered) {
+  return answered.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+std::string error_line(const std::string& sentence) {
+  return line_of({{"error", sentence}});
+}
+
+Result<FlowFilter> read_filter(const json& request) {
+  FlowFilter filter;
+  const std::pair<const char*, std::string*> texts[] = {
+      {"pod", &filter.pod}, {"service", &filter.service}, {"protocol", &filter.protocol}};
+  for (const auto& [key, field] : texts) {
+    const auto found = request.find(key);
+    if (found == request.end()) continue;
+    if (!found->is_string()) return fail(std::string(key) + " is not a string");
+    *field = found->get<std::string>();
+  }
+  if (const auto limit = request.find("limit"); limit != request.end()) {
+    if (!limit->is_number_unsigned() || limit->get<std::uint64_t>() > 10'000'000) {
+      return fail("limit is not a number from 0 to 10000000");
+    }
+    filter.limit = limit->get<std::size_t>();
+  }
+  return filter;
+}
+
+constexpr std::pair<const char*, json (*)(const Sources&)> kReports[] = {
+    {"status", status}, {"pods", pods},   {"services", services}, {"policies", policies},
+    {"routes", routes}, {"drops", drops}, {"counters", counters}, {"top", top}};
+
+}  // namespace
+
+std::string answer(const std::string& line, const Sources& sources) {
+  const json request = json::parse(line, nullptr, false);
+  if (!request.is_object()) return error_line("the request is not a JSON object");
+  const auto command = request.find("command");
+  if (command == request.end() || !command->is_string()) {
+    return error_line("command is missing or not a string");
+  }
+  const auto name = command->get<std::string>();
+  if (name == "flows") {
+    const auto filter = read_filter(request);
+    if (!filter) return error_line(filter.error().message);
+    const auto rows = flows(sources, *filter);
+    return rows ? line_of({{"result", *rows}}) : error_line(rows.error().message);
+  }
+  for (const auto& [known, report] : kReports) {
+    if (name == known) return line_of({{"result", report(sources)}});
+  }
+  return error_line("command \"" + name + "\" is not known to this podwired");
+}
+
+Server::Server(boost::asio::io_context& io, const std::string& run_dir, Sources sources)
+    : lines_(
+          io, LineServerOptions{.path = run_dir + "/" + kSocketName},
+          [sources](const std::string& line, const LineServer::Reply& reply) {
+            reply(answer(line, sources));
+          },
+          error_line) {}
+
+}  // namespace podwire::control::ctl

@@ -1,0 +1,330 @@
+#include "control/ctl/text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+
+namespace podwire::control::ctl {
+namespace {
+
+using nlohmann::json;
+using Row = std::vector<std::string>;
+
+std::string cell(const json& value) {
+  if (value.is_null()) return "-";
+  if (value.is_string()) return value.get<std::string>().empty() ? "-" : value.get<std::string>();
+  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+  if (value.is_number_float()) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f", value.get<double>());
+    return text;
+  }
+  return value.dump();
+}
+
+std::string cell(const json& object, const char* key) {
+  return object.is_object() && object.contains(key) ? cell(object[key]) : "-";
+}
+
+std::string joined(const json& list, const char* separator = ",") {
+  std::string text;
+  for (const auto& item : list) text += (text.empty() ? "" : separator) + cell(item);
+  return text.empty() ? "-" : text;
+}
+
+std::string percent(const json& share) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.1f%%", share.get<double>() * 100);
+  return text;
+}
+
+std::string duration(std::uint64_t seconds) {
+  const std::uint64_t days = seconds / 86400, hours = seconds / 3600 % 24,
+                      minutes = seconds / 60 % 60;
+  if (days > 0) return std::to_string(days) + "d" + std::to_string(hours) + "h";
+  if (hours > 0) return std::to_string(hours) + "h" + std::to_string(minutes) + "m";
+  if (minutes > 0) return std::to_string(minutes) + "m" + std::to_string(seconds % 60) + "s";
+  return std::to_string(seconds) + "s";
+}
+
+// 1234567 -> "1.23M": for rates, where the size matters and not the last digit.
+std::string scaled(double value) {
+  const char* unit = "";
+  for (const char* next : {"k", "M", "G", "T"}) {
+    if (value < 1000) break;
+    value /= 1000;
+    unit = next;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, *unit == '\0' ? "%.0f%s" : "%.2f%s", value, unit);
+  return text;
+}
+
+std::string ledger_line(const json& ledger) {
+  const auto number = [&](const char* key) { return ledger[key].get<std::uint64_t>(); };
+  const std::uint64_t in = number("received") + number("originated");
+  const std::uint64_t out = number("sent") + number("dropped") + number("holding");
+  std::string line = "ledger: " + cell(ledger, "received") + " received + " +
+                     cell(ledger, "originated") + " originated = " + cell(ledger, "sent") +
+                     " sent + " + cell(ledger, "dropped") + " dropped + " +
+                     cell(ledger, "holding") + " holding";
+  // While traffic runs, the workers' counters are read one after the other.
+  if (in != out) {
+    line += in > out ? " + " + std::to_string(in - out) + " under way"
+                     : " - " + std::to_string(out - in) + " under way";
+  }
+  return line + "\n";
+}
+
+std::string device_line(const char* label, const json& port) {
+  if (port.is_null()) return std::string(label) + "none\n";
+  return std::string(label) + cell(port, "name") + (port["up"].get<bool>() ? ", up\n" : ", DOWN\n");
+}
+
+std::string status_text(const json& s) {
+  std::string text;
+  const auto line = [&](const std::string& label, const std::string& value) {
+    text += label + std::string(label.size() < 11 ? 11 - label.size() : 1, ' ') + value + "\n";
+  };
+  line("node", cell(s, "node") + ", podwired " + cell(s, "version") + ", up " +
+                   duration(s["uptimeSeconds"].get<std::uint64_t>()));
+  std::string source = cell(s, "source");
+  source +=
+      s["synced"].get<bool>() ? ", synced" : ", NOT SYNCED: only the node's own traffic passes";
+  if (!s["sourceHealthy"].get<bool>()) source += ", STALE: cannot be read now";
+  line("source", source);
+  text += device_line("uplink     ", s["uplink"]) + device_line("host       ", s["host"]);
+  line("pods", cell(s["pods"], "attached") + " attached, " + cell(s["pods"], "up") + " up");
+  if (s["snapshot"].is_object()) {
+    line("tables", "generation " + cell(s["snapshot"], "generation") + ", " +
+                       cell(s["snapshot"], "frontends") + " frontends, " +
+                       cell(s["snapshot"], "routes") + " routes, built in " +
+                       cell(s, "lastBuildMicroseconds") + " us");
+  }
+  for (const auto& worker : s["workers"]) {
+    line("worker " + cell(worker, "index"),
+         percent(worker["busyShare"]) + " busy" +
+             (worker["core"].is_null() ? "" : ", core " + cell(worker, "core")));
+  }
+  std::vector<Row> rows;
+  for (const auto& fill : s["tables"]) {
+    const double limit = fill["limit"].get<double>();
+    rows.push_back({cell(fill, "table"), cell(fill, "used"), cell(fill, "limit"),
+                    percent(limit > 0 ? fill["used"].get<double>() / limit : 0.0)});
+  }
+  text += "\n" + table_text({"TABLE", "USED", "LIMIT", "FULL"}, rows) + "\n";
+  text += ledger_line(s["ledger"]);
+  const auto& problems = s["problems"];
+  text += problems.empty() ? "no problems\n" : std::to_string(problems.size()) + " problems:\n";
+  for (const auto& problem : problems) text += "  " + cell(problem) + "\n";
+  return text;
+}
+
+std::string pods_text(const json& pods) {
+  std::vector<Row> rows;
+  for (const auto& pod : pods) {
+    const auto& port = pod["port"];
+    const bool host = pod.contains("hostNetwork") && pod["hostNetwork"].get<bool>();
+    const std::string state = host                           ? "host"
+                              : !pod["attached"].get<bool>() ? "not attached"
+                              : port.is_null()               ? "no port"
+                              : port["up"].get<bool>()       ? "up"
+                                                             : "down";
+    rows.push_back({cell(pod, "pod"), cell(pod, "interface"), joined(pod["ips"]), state,
+                    cell(port, "rxPackets"), cell(port, "txPackets"), cell(port, "rxDrops"),
+                    cell(port, "txDrops"), cell(pod, "container").substr(0, 12)});
+  }
+  return table_text({"POD", "INTERFACE", "ADDRESSES", "STATE", "FROM", "TO", "DROPS-FROM",
+                     "DROPS-TO", "CONTAINER"},
+                    rows);
+}
+
+std::string services_text(const json& services) {
+  std::vector<Row> rows;
+  for (const auto& service : services) {
+    bool first = true;
+    const auto backends = service["backends"].size(), local = service["localBackends"].size();
+    for (const auto& frontend : service["frontends"]) {
+      rows.push_back({first ? cell(service, "name") : "", cell(service, "protocol"),
+                      cell(frontend, "kind"), cell(frontend, "address"), cell(frontend, "port"),
+                      std::to_string(backends), std::to_string(local),
+                      first && service["affinitySeconds"] != 0
+                          ? duration(service["affinitySeconds"].get<std::uint64_t>())
+                          : "-"});
+      first = false;
+    }
+    for (const auto& backend : service["backends"]) {
+      rows.push_back({"", "", "  backend", cell(backend, "address"), cell(backend, "port"), "",
+                      backend["local"].get<bool>() ? "here" : "", ""});
+    }
+  }
+  return table_text(
+      {"SERVICE", "PROTOCOL", "KIND", "ADDRESS", "PORT", "BACKENDS", "LOCAL", "AFFINITY"}, rows);
+}
+
+std::string policies_text(const json& policies) {
+  std::vector<Row> rows;
+  for (const auto& policy : policies) {
+    const auto rules = [&](const char* side, const char* count) {
+      return policy[side].get<bool>() ? cell(policy, count) + " rules" : std::string("-");
+    };
+    rows.push_back({cell(policy, "policy"), rules("ingress", "ingressRules"),
+                    rules("egress", "egressRules"), joined(policy["localPods"])});
+  }
+  return table_text({"POLICY", "INGRESS", "EGRESS", "PODS-HERE"}, rows);
+}
+
+std::string routes_text(const json& routes) {
+  std::vector<Row> rows;
+  for (const auto& route : routes) {
+    rows.push_back({cell(route, "prefix"), cell(route, "kind"), cell(route, "port"),
+                    cell(route, "gateway"), cell(route, "mac"), cell(route, "tunnelTo"),
+                    cell(route, "mtu")});
+  }
+  return table_text({"PREFIX", "KIND", "PORT", "GATEWAY", "MAC", "TUNNEL-TO", "MTU"}, rows);
+}
+
+std::string flows_text(const json& flows) {
+  std::vector<Row> rows;
+  for (const auto& flow : flows) {
+    rows.push_back({cell(flow, "protocol"), cell(flow, "state"), cell(flow, "source"),
+                    cell(flow, "destination"), cell(flow, "replySource"),
+                    cell(flow, "replyDestination"), cell(flow, "packets"),
+                    cell(flow, "replyPackets"), cell(flow, "expiresInSeconds"),
+                    cell(flow, "service")});
+  }
+  return table_text({"PROTOCOL", "STATE", "SOURCE", "DESTINATION", "REPLY-SOURCE",
+                     "REPLY-DESTINATION", "PACKETS", "REPLIES", "EXPIRES", "SERVICE"},
+                    rows);
+}
+
+std::string reasons_text(const json& reasons, bool all) {
+  std::vector<Row> rows;
+  for (const auto& reason : reasons) {
+    if (!all && reason["packets"] == 0) continue;
+    rows.push_back({cell(reason, "reason"), cell(reason, "packets"), cell(reason, "perSecond"),
+                    joined(reason["workers"], " "), cell(reason, "help")});
+  }
+  if (rows.empty()) return "nothing was dropped\n";
+  return table_text({"REASON", "PACKETS", "PER-SECOND", "BY-WORKER", "MEANING"}, rows);
+}
+
+std::string counters_text(const json& counters) {
+  Row header{"COUNTER", "SUM"};
+  for (std::size_t i = 0; i < counters["workers"].size(); ++i) {
+    header.push_back("WORKER-" + std::to_string(i));
+  }
+  std::vector<Row> rows;
+  for (const auto& [name, value] : counters["sum"].items()) {
+    Row row{name, cell(value)};
+    for (const auto& worker : counters["workers"]) row.push_back(cell(worker, name.c_str()));
+    rows.push_back(std::move(row));
+  }
+  std::vector<Row> ports;
+  for (const auto& port : counters["ports"]) {
+    ports.push_back({cell(port, "id"), cell(port, "name"), cell(port, "kind"), cell(port, "up"),
+                     cell(port, "rxPackets"), cell(port, "rxBytes"), cell(port, "rxDrops"),
+                     cell(port, "txPackets"), cell(port, "txBytes"), cell(port, "txDrops"),
+                     cell(port, "originated"), cell(port, "missed")});
+  }
+  return table_text(header, rows) + "\n" +
+         table_text({"PORT", "NAME", "KIND", "UP", "RX-PACKETS", "RX-BYTES", "RX-DROPS",
+                     "TX-PACKETS", "TX-BYTES", "TX-DROPS", "ORIGINATED", "MISSED"},
+                    ports);
+}
+
+std::string top_text(const json& top) {
+  const auto& status = top["status"];
+  const auto rate = [](const json& from, const char* key) {
+    return scaled(from[key].get<double>());
+  };
+  std::string text = "podwired on " + cell(status, "node") + ", up " +
+                     duration(status["uptimeSeconds"].get<std::uint64_t>()) +
+                     (status["synced"].get<bool>() ? "" : ", NOT SYNCED") + ", " +
+                     std::to_string(status["problems"].size()) + " problems\n";
+  text += "packets/s: " + rate(top, "receivedPerSecond") + " in, " + rate(top, "sentPerSecond") +
+          " out, " + rate(top, "droppedPerSecond") + " dropped; " +
+          rate(top, "flowsCreatedPerSecond") + " new flows/s\nworkers:  ";
+  for (const auto& worker : status["workers"]) text += " " + percent(worker["busyShare"]);
+  text += " busy\n";
+  for (const auto& fill : status["tables"]) {
+    text += cell(fill, "table") + " " + cell(fill, "used") + "/" + cell(fill, "limit") + "  ";
+  }
+  std::vector<std::pair<double, Row>> ports;
+  for (const auto& port : top["ports"]) {
+    const double weight =
+        port["rxPacketsPerSecond"].get<double>() + port["txPacketsPerSecond"].get<double>();
+    ports.push_back(
+        {weight,
+         {cell(port, "name"), rate(port, "rxPacketsPerSecond"), rate(port, "rxBytesPerSecond"),
+          rate(port, "rxDropsPerSecond"), rate(port, "txPacketsPerSecond"),
+          rate(port, "txBytesPerSecond"), rate(port, "txDropsPerSecond")}});
+  }
+  std::stable_sort(ports.begin(), ports.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Row> rows;
+  for (auto& [weight, row] : ports) {
+    if (rows.size() == 16) break;
+    rows.push_back(std::move(row));
+  }
+  text +=
+      "\n\n" + table_text({"PORT", "RX/s", "RX-B/s", "DROP/s", "TX/s", "TX-B/s", "DROP/s"}, rows);
+  rows.clear();
+  for (const auto& reason : top["drops"]) {
+    if (reason["perSecond"].get<double>() > 0) {
+      rows.push_back({cell(reason, "reason"), rate(reason, "perSecond"), cell(reason, "help")});
+    }
+  }
+  if (!rows.empty()) text += "\n" + table_text({"DROPPED", "PER-SECOND", "MEANING"}, rows);
+  return text;
+}
+
+bool is_number(const std::string& text) {
+  return text == "-" || text.empty() ||
+         text.find_first_not_of("0123456789.%kMGT") == std::string::npos;
+}
+
+}  // namespace
+
+std::string table_text(const Row& header, const std::vector<Row>& rows) {
+  std::vector<std::size_t> widths;
+  std::vector<bool> right;
+  for (std::size_t column = 0; column < header.size(); ++column) {
+    std::size_t width = header[column].size();
+    bool numbers = !rows.empty();
+    for (const Row& row : rows) {
+      width = std::max(width, row[column].size());
+      numbers = numbers && is_number(row[column]);
+    }
+    widths.push_back(width);
+    right.push_back(numbers);
+  }
+  std::string text;
+  const auto add = [&](const Row& row) {
+    std::string line;
+    for (std::size_t column = 0; column < row.size(); ++column) {
+      if (column > 0) line += "  ";
+      const std::string space(widths[column] - row[column].size(), ' ');
+      line += right[column] ? space + row[column] : row[column] + space;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  };
+  add(header);
+  for (const Row& row : rows) add(row);
+  return text;
+}
+
+std::string report_text(const std::string& command, const json& result, bool all) {
+  if (command == "status") return status_text(result);
+  if (command == "pods") return pods_text(result);
+  if (command == "services") return services_text(result);
+  if (command == "policies") return policies_text(result);
+  if (command == "routes") return routes_text(result);
+  if (command == "flows") return flows_text(result);
+  if (command == "counters") return counters_text(result);
+  if (command == "top") return top_text(result);
+  return reasons_text(result["reasons"], all) + "\n" + ledger_line(result["ledger"]);
+}
+
+}  // namespace podwire::control::ctl

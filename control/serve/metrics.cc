@@ -1,0 +1,242 @@
+#include "control/serve/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <chrono>
+#include <map>
+#include <utility>
+
+#include "control/version.h"
+#include "dataplane/reasons.h"
+
+namespace podwire::control {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+class Families {
+ public:
+  void begin(const char* name, const char* help, MetricType type) {
+    MetricFamily family;
+    family.name = std::string("podwire_") + name;
+    family.help = help;
+    family.type = type;
+    all_.push_back(std::move(family));
+  }
+  void add(double value, Labels labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    if (all_.back().type == MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+    all_.back().metric.push_back(std::move(metric));
+  }
+  void counter(const char* name, const char* help, std::uint64_t value) {
+    begin(name, help, MetricType::Counter);
+    add(static_cast<double>(value));
+  }
+  void gauge(const char* name, const char* help, double value) {
+    begin(name, help, MetricType::Gauge);
+    add(value);
+  }
+  std::vector<MetricFamily> take() { return std::move(all_); }
+
+ private:
+  std::vector<MetricFamily> all_;
+};
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+void add_packets(Families& out, const WorkerTotals& sum) {
+  out.counter("packets_received_total", "Packets that ports gave to the workers.", sum.received);
+  out.counter("packets_originated_total",
+              "Packets that podwire made itself: ICMP errors, further fragments and segments.",
+              sum.originated);
+  out.counter("packets_sent_total", "Packets that ports took from the workers.", sum.sent);
+  out.counter("packets_punted_total",
+              "Frames handed between host and uplink as they came; part of those sent.",
+              sum.punted);
+  out.gauge("packets_holding", "Packets that wait for a neighbour or a fragment now.",
+            static_cast<double>(sum.holding));
+  out.begin("drops_total", "Packets dropped, by reason; podwirectl drops explains each.",
+            MetricType::Counter);
+  for (std::size_t i = 1; i < kReasons; ++i) {
+    out.add(static_cast<double>(sum.drops[i]), {{"reason", std::string(kReasonNames[i])}});
+  }
+  out.begin("tunnel_packets_total", "Packets out of and into IPIP tunnels.", MetricType::Counter);
+  out.add(static_cast<double>(sum.tunnel_in), {{"direction", "in"}});
+  out.add(static_cast<double>(sum.tunnel_out), {{"direction", "out"}});
+}
+
+void add_flows(Families& out, const WorkerTotals& sum) {
+  out.counter("flows_created_total", "Flows admitted.", sum.flows_created);
+  out.counter("flows_removed_total", "Flows ended, whatever the cause.", sum.flows_removed);
+  out.counter("flows_expired_total", "Flows ended by silence.", sum.flows_expired);
+  out.counter("flows_rejudged_total", "Flows judged again after a change of policy.",
+              sum.policy_rejudged);
+}
+
+const char* role_name(tables::PortRole role) {
+  switch (role) {
+    case tables::PortRole::uplink:
+      return "uplink";
+    case tables::PortRole::host:
+      return "host";
+    case tables::PortRole::pod:
+      return "pod";
+    case tables::PortRole::none:
+      break;
+  }
+  return "gone";  // a port that is no more; its packets stay counted
+}
+
+struct RoleTotals {
+  std::uint64_t ports = 0, up = 0, originated = 0, missed = 0;
+  PortTotals packets;
+};
+
+std::map<std::string, RoleTotals> totals_by_role(const tables::PortTable& table,
+                                                 const Totals& totals) {
+  std::map<std::string, RoleTotals> roles;
+  for (std::size_t id = 0; id < totals.ports.size(); ++id) {
+    const tables::PortInfo& info = table.ports[id];
+    RoleTotals& role = roles[role_name(info.role)];
+    const PortTotals& port = totals.ports[id];
+    role.packets.rx_packets += port.rx_packets;
+    role.packets.rx_bytes += port.rx_bytes;
+    role.packets.rx_drops += port.rx_drops;
+    role.packets.tx_packets += port.tx_packets;
+    role.packets.tx_bytes += port.tx_bytes;
+    role.packets.tx_drops += port.tx_drops;
+    if (info.port == nullptr) continue;
+    ++role.ports;
+    if (info.port->up()) ++role.up;
+    role.originated += info.port->extra().originated;
+    role.missed += info.port->extra().missed;
+  }
+  return roles;
+}
+
+void add_ports(Families& out, const State& state, const Totals& totals) {
+  if (state.snapshot == nullptr) return;
+  const auto roles = totals_by_role(*state.snapshot->ports, totals);
+  const auto both = [&](const char* name, const char* help, auto in, auto out_field) {
+    out.begin(name, help, MetricType::Counter);
+    for (const auto& [role, all] : roles) {
+      out.add(static_cast<double>(all.packets.*in), {{"role", role}, {"direction", "in"}});
+      out.add(static_cast<double>(all.packets.*out_field), {{"role", role}, {"direction", "out"}});
+    }
+  };
+  both("port_packets_total", "Packets through the ports of a role.", &PortTotals::rx_packets,
+       &PortTotals::tx_packets);
+  both("port_bytes_total", "Bytes through the ports of a role.", &PortTotals::rx_bytes,
+       &PortTotals::tx_bytes);
+  both("port_drops_total", "Packets of the ports of a role that were dropped.",
+       &PortTotals::rx_drops, &PortTotals::tx_drops);
+  out.begin("port_missed_total", "Frames that devices dropped before podwire saw them.",
+            MetricType::Counter);
+  for (const auto& [role, all] : roles) out.add(static_cast<double>(all.missed), {{"role", role}});
+  out.begin("ports", "Ports, by role.", MetricType::Gauge);
+  for (const auto& [role, all] : roles) out.add(static_cast<double>(all.ports), {{"role", role}});
+  out.begin("ports_up", "Ports whose peer is there, by role.", MetricType::Gauge);
+  for (const auto& [role, all] : roles) out.add(static_cast<double>(all.up), {{"role", role}});
+}
+
+void add_workers(Families& out, DataplaneLink& dataplane, const Totals& totals,
+                 const Sampler& sampler) {
+  const auto label = [](std::size_t worker) -> ClientMetric::Label {
+    return {"worker", std::to_string(worker)};
+  };
+  const auto hertz = static_cast<double>(dataplane.cycles_per_second());
+  out.begin("worker_busy_ratio", "Part of the last second that the worker had packets to work on.",
+            MetricType::Gauge);
+  for (std::size_t i = 0; i < totals.workers.size(); ++i) {
+    out.add(sampler.busy_share(static_cast<unsigned>(i)), {label(i)});
+  }
+  out.begin("worker_seconds_total", "Time that the worker was busy, or looked and found nothing.",
+            MetricType::Counter);
+  for (std::size_t i = 0; i < totals.workers.size() && hertz > 0; ++i) {
+    out.add(static_cast<double>(totals.workers[i].busy_cycles) / hertz,
+            {label(i), {"state", "busy"}});
+    out.add(static_cast<double>(totals.workers[i].idle_cycles) / hertz,
+            {label(i), {"state", "idle"}});
+  }
+  out.begin("worker_sleeps_total", "Times that the worker slept for want of packets.",
+            MetricType::Counter);
+  for (std::size_t i = 0; i < totals.workers.size(); ++i) {
+    out.add(static_cast<double>(totals.workers[i].sleeps), {label(i)});
+  }
+}
+
+void add_tables(Families& out, DataplaneLink& dataplane) {
+  const auto fills = dataplane.fills();
+  out.begin("table_used", "Places of a table that are taken.", MetricType::Gauge);
+  for (const auto& fill : fills) out.add(static_cast<double>(fill.used), {{"table", fill.table}});
+  out.begin("table_limit", "Places that a table has.", MetricType::Gauge);
+  for (const auto& fill : fills) out.add(static_cast<double>(fill.limit), {{"table", fill.table}});
+}
+
+void add_control(Families& out, const State& state) {
+  const auto now = std::chrono::steady_clock::now();
+  out.gauge("synced", "1 when every object source has delivered its first complete set.",
+            state.store.synced ? 1 : 0);
+  out.gauge("source_healthy", "0 while the source of objects cannot be read: they may be stale.",
+            state.source_healthy ? 1 : 0);
+  out.gauge("snapshot_generation", "Number of the tables in force.",
+            state.snapshot == nullptr ? 0 : static_cast<double>(state.snapshot->generation));
+  out.counter("publishes_total", "Times that new tables were put in force.", state.publishes);
+  out.gauge("last_build_seconds", "Time that the last build of the tables took.",
+            std::chrono::duration<double>(state.last_build_time).count());
+  if (state.publishes > 0) {
+    out.gauge("last_publish_age_seconds", "Time since tables were last put in force.",
+              seconds(now - state.last_publish));
+  }
+  out.gauge("uptime_seconds", "Time since podwired began.", seconds(now - state.started));
+  out.gauge("input_problems", "Objects that are refused now; podwirectl status names them.",
+            static_cast<double>(state.input_problems.size()));
+  out.gauge("build_problems", "Objects that contradict others now; podwirectl status names them.",
+            static_cast<double>(state.build_problems.size()));
+  out.counter("changes_refused_total", "Changes of objects that were refused.",
+              state.changes_refused);
+  out.counter("events_lost_total", "Messages of workers that control had no room for.",
+              state.dataplane.events_lost());
+  out.gauge("pods_attached", "Attached pods of this node.",
+            static_cast<double>(state.attachments.size()));
+  if (state.snapshot != nullptr) {
+    out.gauge("service_frontends", "Addresses and ports that Services are served on.",
+              static_cast<double>(state.snapshot->services->frontends.size()));
+    out.gauge("routes", "Prefixes in the route table.",
+              static_cast<double>(state.snapshot->routes->prefixes.size()));
+  }
+}
+
+}  // namespace
+
+std::vector<MetricFamily> Metrics::Collect() const {
+  const std::size_t ports = state_.snapshot == nullptr ? 0 : state_.snapshot->ports->ports.size();
+  const Totals totals = read_totals(state_.dataplane, ports);
+  const WorkerTotals sum = totals.sum();
+  Families out;
+  out.begin("build_info", "1; the version is in the label.", MetricType::Gauge);
+  out.add(1, {{"version", kVersion}});
+  add_packets(out, sum);
+  add_flows(out, sum);
+  add_ports(out, state_, totals);
+  add_workers(out, state_.dataplane, totals, sampler_);
+  add_tables(out, state_.dataplane);
+  add_control(out, state_);
+  return out.take();
+}
+
+std::string Metrics::text() const {
+  return prometheus::TextSerializer().Serialize(Collect());
+}
+
+}  // namespace podwire::control
