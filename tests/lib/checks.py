@@ -534,20 +534,20 @@ def bad_manifest_keeps_last_state(lab):
         lab.write_manifest("services.yaml", original.replace("port: 80, targetPort: http",
                                                              "port: 80000, targetPort: http", 1))
         problem = netns.wait_until(
-            lambda: [p for p in node.ctl("status").get("input_problems", [])
+            lambda: [p for p in node.problems()
                      if "services.yaml" in p], 3, "status names the bad manifest")[0]
         need("web" in problem and "port" in problem,
              f"the message does not say which object and field: {problem}")
         get(lab, "client-a", 4, SERVICES["web"][4], 80)
         get(lab, "client-a", 4, SERVICES["web-public"][4], 80)
         lab.write_manifest("services.yaml", "apiVersion: v1\nkind: [\n")
-        netns.wait_until(lambda: [p for p in node.ctl("status").get("input_problems", [])
+        netns.wait_until(lambda: [p for p in node.problems()
                                   if "services.yaml" in p and p != problem], 3,
                          "status names the syntax error")
         get(lab, "client-a", 4, SERVICES["web"][4], 80)
     finally:
         lab.write_manifest("services.yaml", original)
-    netns.wait_until(lambda: not [p for p in node.ctl("status").get("input_problems", [])
+    netns.wait_until(lambda: not [p for p in node.problems()
                                   if "services.yaml" in p], 3, "the correction is picked up")
     return problem
 

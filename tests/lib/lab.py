@@ -119,12 +119,18 @@ class Node:
         done = subprocess.run(
             [program("podwirectl"), "--run-dir", str(self.run_dir), *arguments, "--json"],
             capture_output=True, text=True, timeout=10, env=clean_environment())
-        if done.returncode:
+        if done.returncode not in (0, 3):  # 3: status of one that is not synced
             raise RuntimeError(f"podwirectl {' '.join(arguments)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
     def counters(self):
-        return self.ctl("counters")
+        """The ledger, with what was dropped by reason."""
+        seen = self.ctl("drops")
+        return {**seen["ledger"], "drops": {r["reason"]: r["packets"] for r in seen["reasons"]}}
+
+    def problems(self):
+        """Input that podwired has refused and that still is wrong: one sentence each."""
+        return self.ctl("status")["problems"]
 
     def drops(self, reason):
         """How many packets this node has dropped for `reason`."""

@@ -8,7 +8,7 @@ with smoke.node() as n:
     n.pod("a"), n.pod("b")
     address = netns.ip("-n", n.pods["b"], "-4", "-br", "addr", "show", "dev", "eth0").split()[2]
     assert n.ping("a", address.split("/")[0])
-    problems = n.ctl("status")["input_problems"]
+    problems = n.problems()
     assert len(problems) == 1 and "broken.yaml:" in problems[0], problems
     (n.manifests / "broken.yaml").unlink()
-    netns.wait_until(lambda: not n.ctl("status")["input_problems"], 5, "the correction is seen")
+    netns.wait_until(lambda: not n.problems(), 5, "the correction is seen")

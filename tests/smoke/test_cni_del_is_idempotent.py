@@ -11,6 +11,6 @@ with smoke.node() as n:
     second = n.pod("b")
     netns.remove([n.pods["b"]])
     n.cni("DEL", "b", n.pods["b"], ("default", "b"))
-    assert not n.ctl("pods").get("pods"), n.ctl("pods")
+    assert not n.ctl("pods"), n.ctl("pods")
     again = n.cni("ADD", "a", n.pods["a"], ("default", "a"))["ips"][0]["address"]
     assert again.split("/")[0] not in ("", None) and first and second

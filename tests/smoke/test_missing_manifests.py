@@ -12,5 +12,5 @@ with smoke.node() as n:
     n.pod("a"), n.pod("b")
     address = netns.ip("-n", n.pods["b"], "-4", "-br", "addr", "show", "dev", "eth0").split()[2]
     shutil.rmtree(n.manifests)
-    netns.wait_until(lambda: not n.ctl("status")["source_healthy"], 5, "status tells")
+    netns.wait_until(lambda: not n.ctl("status")["sourceHealthy"], 5, "status tells")
     assert n.ping("a", address.split("/")[0]), "traffic stopped"
