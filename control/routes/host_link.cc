@@ -1,0 +1,218 @@
+#include "control/routes/host_link.h"
+
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_addr.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "control/log.h"
+
+namespace podwire::control::routes {
+namespace {
+
+std::uint8_t family_of(const net::Address& address) {
+  return address.is_v4() ? AF_INET : AF_INET6;
+}
+
+// Linux makes and removes these by itself, with their address or device.
+bool is_made_by_linux(const KernelRoute& r) {
+  return r.route.protocol == RTPROT_KERNEL || r.route.protocol == kRouteProtocol;
+}
+
+Result<void> set_up(Netlink& netlink, int device) {
+  Message message(RTM_NEWLINK, 0);
+  auto& header = message.header<ifinfomsg>();
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_index = device;
+  header.ifi_flags = IFF_UP;
+  header.ifi_change = IFF_UP;
+  return netlink.request(message);
+}
+
+Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device) {
+  Message message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
+  auto& header = message.header<ifaddrmsg>();
+  header.ifa_family = family_of(address.address);
+  header.ifa_prefixlen = address.length;
+  header.ifa_index = static_cast<unsigned>(device);
+  header.ifa_scope = RT_SCOPE_UNIVERSE;
+  message.put(IFA_LOCAL, address.address);
+  message.put(IFA_ADDRESS, address.address);
+  if (address.address.is_v4() && address.length < 31) {
+    net::Address broadcast = address.address;
+    const std::uint32_t host_bits = 0xffffffffU >> address.length;
+    message.put(IFA_BROADCAST, net::Address::from_v4(net::be32(broadcast.v4().host() | host_bits)));
+  }
+  // The address was in use a moment ago: nothing to detect.
+  if (!address.address.is_v4()) message.put_u32(IFA_FLAGS, IFA_F_NODAD);
+  return netlink.request(message);
+}
+
+Result<void> remove_address(Netlink& netlink, const KernelAddress& address, int device) {
+  Message message(RTM_DELADDR, 0);
+  auto& header = message.header<ifaddrmsg>();
+  header.ifa_family = family_of(address.address.address);
+  header.ifa_prefixlen = address.address.length;
+  header.ifa_index = static_cast<unsigned>(device);
+  message.put(IFA_LOCAL, address.address.address);
+  return netlink.request(message);
+}
+
+Result<void> put_route(Netlink& netlink, const KernelRoute& r, int device) {
+  Message message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+  auto& header = message.header<rtmsg>();
+  header.rtm_family = family_of(r.route.destination.address);
+  header.rtm_dst_len = r.route.destination.length;
+  header.rtm_table = RT_TABLE_MAIN;
+  header.rtm_protocol = r.route.protocol;
+  header.rtm_scope = r.scope;
+  header.rtm_type = r.type;
+  header.rtm_flags = r.flags;
+  if (r.route.destination.length > 0) message.put(RTA_DST, r.route.destination.address);
+  message.put_u32(RTA_OIF, static_cast<std::uint32_t>(device));
+  if (r.route.metric != 0) message.put_u32(RTA_PRIORITY, r.route.metric);
+  if (r.has_preferred_source) message.put(RTA_PREFSRC, r.preferred_source);
+  if (!r.route.has_gateway) return netlink.request(message);
+  if (r.route.gateway.family() == r.route.destination.family()) {
+    message.put(RTA_GATEWAY, r.route.gateway);
+  } else {
+    struct {
+      std::uint16_t family = AF_INET6;
+      std::uint8_t address[16];
+    } via;
+    std::memcpy(via.address, r.route.gateway.bytes.data(), sizeof via.address);
+    message.put_bytes(RTA_VIA, &via, sizeof via);
+  }
+  return netlink.request(message);
+}
+
+std::string conf(const char* family, const std::string& device, const char* key) {
+  return std::string("net/") + family + "/conf/" + device + "/" + key;
+}
+
+}  // namespace
+
+Result<void> write_sysctl(const std::string& path, const std::string& value) {
+  const std::string file = "/proc/sys/" + path;
+  const int descriptor = open(file.c_str(), O_WRONLY | O_CLOEXEC);
+  const bool written = descriptor >= 0 && write(descriptor, value.data(), value.size()) ==
+                                              static_cast<ssize_t>(value.size());
+  const int error = errno;
+  if (descriptor >= 0) close(descriptor);
+  if (written) return {};
+  return fail(file + " cannot be set to " + value + ": " + std::strerror(error));
+}
+
+HostLink::HostLink(std::string host_tap, std::string uplink, std::vector<net::Prefix> addresses)
+    : host_tap_(std::move(host_tap)),
+      uplink_(std::move(uplink)),
+      addresses_(std::move(addresses)) {}
+
+const net::Address& HostLink::gateway(net::Family family) {
+  static const net::Address v4 = *net::Address::parse("169.254.1.1");
+  static const net::Address v6 = *net::Address::parse("fe80::ecee:eeff:feee:eeee");
+  return family == net::Family::v4 ? v4 : v6;
+}
+
+Result<void> HostLink::move(Mirror& mirror, int from, int to) {
+  const auto addresses = mirror.addresses_of(from);
+  const auto routes = mirror.routes_of(from);
+  if (!addresses) return tl::unexpected(addresses.error());
+  if (!routes) return tl::unexpected(routes.error());
+  // Each address is on both devices for a moment, so that no socket loses it.
+  for (const KernelAddress& a : *addresses) {
+    if (a.scope != RT_SCOPE_UNIVERSE) continue;  // link-local ones belong to their device
+    if (const auto put = put_address(*netlink_, a.address, to); !put) {
+      return fail("address " + a.address.address.to_string() +
+                  " cannot be moved: " + put.error().message);
+    }
+    if (const auto gone = remove_address(*netlink_, a, from); !gone) {
+      return fail("address " + a.address.address.to_string() +
+                  " cannot be moved: " + gone.error().message);
+    }
+  }
+  // Gateways must be reachable before routes through them: those on the link go first.
+  for (const bool with_gateway : {false, true}) {
+    for (const KernelRoute& r : *routes) {
+      if (is_made_by_linux(r) || r.route.has_gateway != with_gateway) continue;
+      const auto put = put_route(*netlink_, r, to);
+      if (put || netlink_->last_error() == EEXIST) continue;
+      // One odd route is no reason to stay off the network.
+      log(LogLevel::warning,
+          "route " + r.route.destination.to_string() + " cannot be moved to the " +
+              (to == mirror.host_tap_index() ? "host tap" : "uplink") + ": " + put.error().message);
+    }
+  }
+  return {};
+}
+
+Result<void> HostLink::put_gateways(int device) {
+  for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+    Message message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+    auto& header = message.header<ndmsg>();
+    header.ndm_family = family == net::Family::v4 ? AF_INET : AF_INET6;
+    header.ndm_ifindex = device;
+    header.ndm_state = NUD_PERMANENT;
+    message.put(NDA_DST, gateway(family));
+    message.put_bytes(NDA_LLADDR, net::kGatewayMac.bytes.data(), sizeof net::kGatewayMac);
+    if (const auto put = netlink_->request(message); !put) {
+      return fail("neighbour " + gateway(family).to_string() + " cannot be put on " + host_tap_ +
+                  ": " + put.error().message);
+    }
+  }
+  return {};
+}
+
+Result<void> HostLink::take(Mirror& mirror) {
+  auto netlink = Netlink::open();
+  if (!netlink) return tl::unexpected(netlink.error());
+  netlink_ = std::move(*netlink);
+  const int tap = mirror.host_tap_index();
+  if (tap == 0) return fail("host tap " + host_tap_ + " does not exist");
+  // Pods answer from addresses that Linux would route elsewhere while routes are still missing.
+  for (const auto& [path, value] : {std::pair{conf("ipv4", host_tap_, "rp_filter"), "2"},
+                                    std::pair{conf("ipv4", host_tap_, "send_redirects"), "0"},
+                                    std::pair{conf("ipv6", host_tap_, "accept_dad"), "0"}}) {
+    if (const auto set = write_sysctl(path, value); !set) {
+      log(LogLevel::warning, set.error().message);
+    }
+  }
+  if (const auto up = set_up(*netlink_, tap); !up) {
+    return fail("host tap " + host_tap_ + " cannot be set up: " + up.error().message);
+  }
+  if (uplink_.empty()) {
+    for (const net::Prefix& a : addresses_) {
+      if (const auto put = put_address(*netlink_, {a.address, a.length}, tap); !put) {
+        return fail("node-address " + a.to_string() + " cannot be put on " + host_tap_ + ": " +
+                    put.error().message);
+      }
+    }
+    return put_gateways(tap);
+  }
+  const auto from = static_cast<int>(if_nametoindex(uplink_.c_str()));
+  if (from == 0) return fail("uplink device " + uplink_ + " does not exist");
+  if (const auto moved = move(mirror, from, tap); !moved) return moved;
+  // Otherwise Linux would go on speaking on the wire from there: router solicitations, MLD.
+  if (const auto set = write_sysctl(conf("ipv6", uplink_, "disable_ipv6"), "1"); !set) {
+    log(LogLevel::debug, set.error().message);
+  }
+  return put_gateways(tap);
+}
+
+Result<void> HostLink::give_back(Mirror& mirror) {
+  const int tap = mirror.host_tap_index();
+  const auto to = static_cast<int>(uplink_.empty() ? 0 : if_nametoindex(uplink_.c_str()));
+  if (!netlink_ || tap == 0 || to == 0) return {};
+  if (const auto set = write_sysctl(conf("ipv6", uplink_, "disable_ipv6"), "0"); !set) {
+    log(LogLevel::debug, set.error().message);
+  }
+  return move(mirror, tap, to);
+}
+
+}  // namespace podwire::control::routes

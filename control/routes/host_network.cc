@@ -1,0 +1,48 @@
+#include "control/routes/host_network.h"
+
+#include <utility>
+
+#include "control/log.h"
+
+namespace podwire::control::routes {
+
+HostNetwork::HostNetwork(boost::asio::io_context& io, const Config& config, std::string uplink,
+                         std::function<void()> changed)
+    : mirror_(io, config.dataplane.host_tap_name,
+              [this] {
+                if (learned_) routes_.settle(mirror_);
+                changed_();
+              }),
+      link_(config.dataplane.host_tap_name, std::move(uplink), config.node_addresses),
+      routes_(config),
+      changed_(std::move(changed)) {}
+
+Result<void> HostNetwork::start() {
+  if (const auto read = mirror_.start(); !read) return read;
+  started_ = true;
+  if (const auto taken = link_.take(mirror_); !taken) return taken;
+  return mirror_.read_now();
+}
+
+void HostNetwork::stop() {
+  if (!std::exchange(started_, false)) return;
+  if (const auto read = mirror_.read_now(); !read) log(LogLevel::warning, read.error().message);
+  routes_.remove_all(mirror_);
+  if (const auto given = link_.give_back(mirror_); !given) {
+    log(LogLevel::error, "the node's addresses stay on the host tap: " + given.error().message);
+  }
+  mirror_.stop();
+}
+
+void HostNetwork::follow(const Store& store, const Changes& changes,
+                         const std::vector<net::Address>& wanted_neighbours) {
+  mirror_.want(wanted_neighbours);
+  const bool due = !learned_ || changes.nodes || changes.ip_pools || !changes.services.empty();
+  if (!due || !started_) return;
+  routes_.learn(store, changes);
+  // What a crash has left behind stays until it is known what is wanted.
+  learned_ = store.synced;
+  if (learned_) routes_.settle(mirror_);
+}
+
+}  // namespace podwire::control::routes

@@ -1,0 +1,47 @@
+// Linux's side of the node, in one: its tables mirrored, the node's addresses on the host tap, and
+// routes from it into podwire. What the control loop uses of this folder. Control thread only.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "control/config.h"
+#include "control/linux_state.h"
+#include "control/routes/host_link.h"
+#include "control/routes/host_routes.h"
+#include "control/routes/mirror.h"
+#include "control/store.h"
+
+namespace podwire::control::routes {
+
+class HostNetwork {
+ public:
+  // `uplink`: the kernel device behind the uplink or empty. `changed` is called from the event loop
+  // when state() became another: a build is due.
+  HostNetwork(boost::asio::io_context& io, const Config& config, std::string uplink,
+              std::function<void()> changed);
+
+  // The host tap exists. Takes the node's addresses over and reads Linux's tables.
+  Result<void> start();
+  // Gives the addresses back and takes podwired's routes away. Idempotent.
+  void stop();
+
+  [[nodiscard]] const LinuxState& state() const { return mirror_.state(); }
+  // After a build from these: routes into podwire follow, and Linux looks for the neighbours.
+  void follow(const Store& store, const Changes& changes,
+              const std::vector<net::Address>& wanted_neighbours);
+  // A worker holds a packet for this neighbour (observe::Event::neighbour_wanted).
+  void resolve(const net::Address& neighbour) { mirror_.resolve(neighbour); }
+
+ private:
+  Mirror mirror_;
+  HostLink link_;
+  HostRoutes routes_;
+  std::function<void()> changed_;
+  bool started_ = false;
+  bool learned_ = false;  // every object has been seen once: wanted routes are complete
+};
+
+}  // namespace podwire::control::routes
