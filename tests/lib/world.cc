@@ -227,7 +227,7 @@ void World::add_routes() {
   add("::/0", router);
 
   routes.pools.set(prefix("10.244.0.0/16"), true);
-  routes.pools.set(prefix("fd00:244::/48"), true);
+  routes.pools.set(prefix("fd00:244::/32"), true);
   routes.tunnel_peers = {address(kNode2V4).v4()};
   routes.masquerade_v4 = address(kNodeV4);
   routes.masquerade_v6 = address(kNodeV6);
