@@ -2,6 +2,7 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_log.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -45,16 +46,17 @@ bool hugepages_free() {
 }  // namespace
 
 std::vector<std::string> eal_arguments(const DataplaneConfig& config, std::uint32_t needed_mb) {
-  // One lcore that floats over every allowed processor: the control thread. --in-memory leaves no
-  // files behind, so two podwireds of one prefix do not meet.
-  std::vector<std::string> arguments{"--lcores=0@(" + allowed_cores() + ")", "--in-memory",
+  // One lcore that floats over every allowed processor: the control thread.
+  std::vector<std::string> arguments{"--lcores=0@(" + allowed_cores() + ")",
                                      "--file-prefix=" + config.eal_prefix, "--no-telemetry",
                                      "--log-level=lib.eal:error"};
   const std::string memory = std::to_string(std::max(config.memory_mb, needed_mb));
+  // Neither leaves files behind, so that two podwireds of one prefix do not meet. --in-memory does
+  // not go with --no-huge.
   if (config.hugepages) {
-    arguments.push_back("--socket-mem=" + memory);
+    arguments.insert(arguments.end(), {"--in-memory", "--socket-mem=" + memory});
   } else {
-    arguments.insert(arguments.end(), {"--no-huge", "-m", memory});
+    arguments.insert(arguments.end(), {"--no-shconf", "--no-huge", "-m", memory});
   }
   if (is_pci(config.uplink_device)) {
     // Only this device is taken; the rest of the machine's stay what they are.
@@ -81,7 +83,11 @@ Result<void> start_eal(const DataplaneConfig& config, std::uint32_t needed_mb) {
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   const int used = rte_eal_init(static_cast<int>(pointers.size()), pointers.data());
   if (known) sched_setaffinity(0, sizeof affinity, &affinity);
-  if (used >= 0) return {};
+  if (used >= 0) {
+    // What fails from now on has a sentence of ours.
+    rte_log_set_level_pattern("lib.eal", RTE_LOG_CRIT);
+    return {};
+  }
   if (rte_errno == EINVAL && !config.eal_extra.empty()) {
     return fail("eal-arg: DPDK does not take these arguments; its own message is above");
   }

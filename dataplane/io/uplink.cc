@@ -72,8 +72,9 @@ std::string probe_sentence(const DeviceString& device, int error) {
            "`dpdk-devbind.py -b vfio-pci " +
            device.name + "`";
   }
-  return start + "no DPDK driver takes this device (" + std::string(rte_strerror(-error)) +
-         "); give a PCI address, \"net_af_xdp0,iface=eth0\" or \"net_af_packet0,iface=eth0\"";
+  return start +
+         "no DPDK driver takes this device (its own message may be above); give a PCI "
+         "address, \"net_af_xdp0,iface=eth0\" or \"net_af_packet0,iface=eth0\"";
 }
 
 }  // namespace
@@ -152,6 +153,8 @@ Result<void> Uplink::prepare_kernel_device(const DeviceString& device) {
   lock_ = std::move(*lock);
   if (kernel_device_.empty()) return {};
   if (xdp) {
+    // One program on the device, ours; libxdp's dispatcher for several needs a mounted bpffs.
+    setenv("LIBXDP_SKIP_DISPATCHER", "1", 0);
     if (auto done = detach_xdp(kernel_device_); !done) return done;
   }
   auto block = IngressBlock::put(kernel_device_);
