@@ -20,19 +20,19 @@ namespace podwire::control {
 struct State {
   const Config& config;
   DataplaneLink& dataplane;
-  Store store;
-  std::vector<Attachment> attachments;
-  LinuxState linux_state;
+  Store store{};
+  std::vector<Attachment> attachments{};
+  LinuxState linux_state{};
   // The snapshot in force (owned by the dataplane; valid on the control thread until the next
   // publish).
   const tables::Snapshot* snapshot = nullptr;
   // Input that was refused and still is: by its place ("services.yaml:12: Service default/web:
   // ...").
-  std::vector<std::string> input_problems;
-  std::vector<build::Problem> build_problems;
-  std::string source;  // "manifests /etc/podwire/manifests"
+  std::vector<std::string> input_problems{};
+  std::vector<build::Problem> build_problems{};
+  std::string source{};  // "manifests /etc/podwire/manifests"
   bool source_healthy = false;
-  std::chrono::steady_clock::time_point started, last_publish;
+  std::chrono::steady_clock::time_point started{}, last_publish{};
   std::uint64_t publishes = 0;
   std::chrono::microseconds last_build_time{0};
   std::uint64_t changes_refused = 0;  // objects refused since start

@@ -1,0 +1,55 @@
+// Writes a Store and remembers what changed, so that a build does work in proportion. An object
+// that says what it said before is no change. Control thread only.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/kube/objects.h"
+#include "control/store.h"
+
+namespace podwire::control {
+
+class StoreWriter {
+ public:
+  explicit StoreWriter(Store& store) : store_(store) {}
+
+  // An object that is none of ours (kube::concerns_us) is removed.
+  void put(kube::Object object);
+  void remove(kube::Kind kind, const std::string& full_name);
+
+  // The addresses of this node's pods as the CNI plugin gave them, by "namespace/name": all of
+  // them. A Pod that says none itself gets these as its ips, for as long as they are here.
+  void set_pod_addresses(std::map<std::string, std::vector<net::Address>> addresses);
+
+  [[nodiscard]] const Store& store() const { return store_; }
+  // Full names of the slices of a Service ("namespace/name"); null: none.
+  [[nodiscard]] const std::set<std::string>* slices_of(const std::string& service) const;
+
+  struct Pending {
+    bool nodes = false, namespaces = false, ip_pools = false;
+    std::set<std::string> pods, services, network_policies, service_endpoints;
+  };
+  // Since the last take_changes().
+  [[nodiscard]] const Pending& pending() const { return pending_; }
+  Changes take_changes();
+
+ private:
+  void mark(kube::Kind kind, const std::string& full_name);
+  void mark_slice(const kube::EndpointSlice& slice, bool exists);
+  void fill_addresses(kube::Pod& pod);
+  template <typename T>
+  void write(Store::Kind<T>& all, T object);
+  template <typename T>
+  void erase(Store::Kind<T>& all, kube::Kind kind, const std::string& full_name);
+
+  Store& store_;
+  Pending pending_;
+  std::map<std::string, std::vector<net::Address>> pod_addresses_;
+  std::set<std::string> filled_pods_;  // whose ips are of pod_addresses_
+  std::map<std::string, std::set<std::string>> slices_;
+};
+
+}  // namespace podwire::control
