@@ -27,6 +27,8 @@ namespace asio = boost::asio;
 
 // A burst of events (a rename is two) is taken as one change.
 constexpr auto kGather = std::chrono::milliseconds(5);
+// A deletion may be the first of a whole folder's, which is no change of what is in force.
+constexpr auto kGatherDeletion = std::chrono::milliseconds(20);
 constexpr auto kLook = std::chrono::seconds(1);
 // Not IN_MODIFY: a file is read when its writer has closed it.
 constexpr std::uint32_t kEvents = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO |
@@ -143,7 +145,7 @@ class Folder::Watch : public std::enable_shared_from_this<Folder::Watch> {
     if (lost) close_watch();  // looked for again in look()
     if (gathering_ || (named_.empty() && !all_)) return;
     gathering_ = true;
-    gather_.expires_after(kGather);
+    gather_.expires_after(deletion_ ? kGatherDeletion : kGather);
     gather_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
       if (error || self->stopped_) return;
       self->gathering_ = false;
@@ -159,6 +161,7 @@ class Folder::Watch : public std::enable_shared_from_this<Folder::Watch> {
       if ((mask & (IN_MOVED_TO | IN_CREATE | IN_DELETE)) != 0) all_ = true;
       return;
     }
+    deletion_ = (mask & IN_DELETE) != 0 || deletion_;
     if ((mask & IN_CREATE) != 0) {
       // A new file is read when it is closed; a link is complete at once and is never closed.
       struct stat status {};
@@ -169,6 +172,12 @@ class Folder::Watch : public std::enable_shared_from_this<Folder::Watch> {
   }
 
   void take_gathered() {
+    deletion_ = false;
+    if (!watching_) {  // gone with its files: what was read stays
+      named_.clear();
+      all_ = false;
+      return;
+    }
     if (std::exchange(all_, false)) look_at_all(true);
     for (const std::string& name : named_) look_at(name, true);
     named_.clear();
@@ -246,7 +255,7 @@ class Folder::Watch : public std::enable_shared_from_this<Folder::Watch> {
   asio::posix::stream_descriptor inotify_;
   asio::steady_timer gather_, look_;
   bool watching_ = false, stopped_ = false, gathering_ = false, all_ = false, delivered_ = false;
-  bool health_said_ = false;
+  bool health_said_ = false, deletion_ = false;
   std::string trouble_;
   std::pair<dev_t, ino_t> folder_{};
   std::set<std::string> named_;            // of events not yet taken

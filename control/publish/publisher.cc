@@ -1,0 +1,158 @@
+#include "control/publish/publisher.h"
+
+#include <map>
+#include <string>
+#include <utility>
+
+#include "control/log.h"
+
+namespace podwire::control {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// Workers pass a quiescent point once a round, microseconds apart, unless one is held up.
+constexpr auto kReclaim = 1ms;
+
+using PodAddresses = std::map<std::string, std::vector<net::Address>>;
+
+PodAddresses addresses_of(const std::vector<Attachment>& attachments) {
+  PodAddresses addresses;
+  for (const Attachment& attachment : attachments) {
+    // Of a pod's interfaces the first that was attached is its own in Kubernetes' eyes.
+    if (!attachment.pod.empty()) addresses.try_emplace(attachment.pod, attachment.ips);
+  }
+  return addresses;
+}
+
+}  // namespace
+
+Publisher::Publisher(boost::asio::io_context& io, State& state, StoreWriter& store,
+                     std::function<void(const std::vector<net::Address>&)> published)
+    : state_(state),
+      store_(store),
+      published_(std::move(published)),
+      build_timer_(io),
+      force_timer_(io),
+      builder_(state.config) {}
+
+void Publisher::objects_changed() {
+  build_within(std::chrono::milliseconds(state_.config.debounce_ms));
+}
+
+void Publisher::synced() {
+  state_.store.synced = true;
+  build_within(0ms);
+}
+
+void Publisher::attachments_changed() {
+  attachments_changed_ = true;
+  build_within(0ms);
+}
+
+void Publisher::linux_changed() {
+  linux_changed_ = true;
+  objects_changed();
+}
+
+void Publisher::when_in_force(std::function<void()> told) {
+  if (build_due_) {
+    waiting_.push_back(std::move(told));
+    return;
+  }
+  next_force_.waiting.push_back(std::move(told));
+  watch_for_force();
+}
+
+LoopHooks Publisher::hooks() {
+  return {.attachments_changed = [this] { attachments_changed(); },
+          .when_in_force = [this](std::function<void()> told) { when_in_force(std::move(told)); }};
+}
+
+void Publisher::build_within(std::chrono::milliseconds time) {
+  const auto at = Clock::now() + time;
+  if (stopped_ || (build_due_ && build_at_ <= at)) return;
+  build_due_ = true;
+  build_at_ = at;
+  build_timer_.expires_at(at);
+  build_timer_.async_wait([this](const boost::system::error_code& error) {
+    // A wait that had ended already when it was moved up comes a second time.
+    if (!error && build_due_ && !stopped_) build();
+  });
+}
+
+void Publisher::build() {
+  const auto begin = Clock::now();
+  build_due_ = false;
+  build_timer_.cancel();
+  if (attachments_changed_) store_.set_pod_addresses(addresses_of(state_.attachments));
+  if (source_ != nullptr) source_->complete(store_);
+  const Changes changes = store_.take_changes();
+  build::Built built =
+      builder_.build({.store = state_.store,
+                      .changes = changes,
+                      .attachments = state_.attachments,
+                      .attachments_changed = std::exchange(attachments_changed_, false),
+                      .linux_state = state_.linux_state,
+                      .linux_changed = std::exchange(linux_changed_, false),
+                      .uplink = state_.dataplane.uplink(),
+                      .host_tap = state_.dataplane.host_tap(),
+                      .uplink_mac = state_.dataplane.uplink_mac()});
+  state_.last_build_time =
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+  publish(std::move(built));
+}
+
+void Publisher::publish(build::Built built) {
+  state_.snapshot = built.snapshot.get();
+  state_.dataplane.publish(std::move(built.snapshot));
+  state_.last_publish = Clock::now();
+  ++state_.publishes;
+
+  std::vector<std::string> sentences;
+  for (const build::Problem& problem : built.problems) {
+    sentences.push_back(problem.object + ": " + problem.sentence);
+  }
+  problems_.tell(std::move(sentences));
+  state_.build_problems = std::move(built.problems);
+
+  if (built.stale_flows) next_force_.stale_flows.push_back(std::move(built.stale_flows));
+  for (auto& told : waiting_) next_force_.waiting.push_back(std::move(told));
+  waiting_.clear();
+  watch_for_force();
+  published_(built.wanted_neighbours);
+}
+
+void Publisher::watch_for_force() {
+  if (std::exchange(force_watched_, true)) return;
+  force_timer_.expires_after(kReclaim);
+  force_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error || stopped_) return;
+    force_watched_ = false;
+    if (state_.dataplane.reclaim() == 0) {
+      reached_force();
+    } else {
+      watch_for_force();
+    }
+  });
+}
+
+// No worker makes a flow by an older snapshot any more.
+void Publisher::reached_force() {
+  const InForce reached = std::exchange(next_force_, {});
+  for (const auto& stale : reached.stale_flows) {
+    const std::size_t ended = state_.dataplane.erase_flows(stale);
+    if (ended > 0) log(LogLevel::debug, "ended stale flows", "flows=" + std::to_string(ended));
+  }
+  for (const auto& told : reached.waiting) told();
+}
+
+void Publisher::stop() {
+  stopped_ = true;
+  build_timer_.cancel();
+  force_timer_.cancel();
+}
+
+}  // namespace podwire::control

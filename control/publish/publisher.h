@@ -1,0 +1,72 @@
+// When a snapshot is built, and what follows once it is in force. Changes are gathered for a
+// moment; what the snapshot made stale ends, and those who wait are told, when no worker uses an
+// older one. Control thread only.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <vector>
+
+#include "control/build/builder.h"
+#include "control/change_log.h"
+#include "control/loop_hooks.h"
+#include "control/object_source.h"
+#include "control/state.h"
+#include "control/store_writer.h"
+
+namespace podwire::control {
+
+class Publisher {
+ public:
+  // All outlive the publisher. `published` is called after each publication, with the next hops on
+  // the link whose Ethernet address Linux should find out.
+  Publisher(boost::asio::io_context& io, State& state, StoreWriter& store,
+            std::function<void(const std::vector<net::Address>&)> published);
+
+  // A source that completes the store before each build; null: none.
+  void set_source(ObjectSource* source) { source_ = source; }
+
+  void objects_changed();  // a build is due when the debounce is over
+  void synced();           // at once
+  void attachments_changed();
+  void linux_changed();
+  // Calls back, once and not before this returns, when what is known now is in force.
+  void when_in_force(std::function<void()> told);
+  [[nodiscard]] LoopHooks hooks();
+
+  // Builds and publishes now.
+  void build();
+  // Builds no more; who waits is not told any more.
+  void stop();
+
+ private:
+  struct InForce {
+    std::vector<std::function<void()>> waiting;
+    std::vector<std::function<bool(const observe::FlowRow&)>> stale_flows;
+  };
+
+  void build_within(std::chrono::milliseconds time);
+  void publish(build::Built built);
+  void watch_for_force();
+  void reached_force();
+
+  State& state_;
+  StoreWriter& store_;
+  const std::function<void(const std::vector<net::Address>&)> published_;
+  boost::asio::steady_timer build_timer_, force_timer_;
+  build::Builder builder_;
+  ChangeLog problems_;
+  ObjectSource* source_ = nullptr;
+
+  bool build_due_ = false;
+  std::chrono::steady_clock::time_point build_at_{};
+  bool attachments_changed_ = true, linux_changed_ = true;
+  std::vector<std::function<void()>> waiting_;  // for the build that is due
+  InForce next_force_;                          // for the last publication to be in force
+  bool force_watched_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace podwire::control
