@@ -150,7 +150,7 @@ class Node:
     def cni(self, command, container, namespace, pod=None, timeout_s=10):
         """Executes podwire-cni as a container runtime does; returns its result as JSON."""
         configuration = {"cniVersion": "1.0.0", "name": "podwire", "type": "podwire",
-                         "runDir": str(self.run_dir)}
+                         "runDir": str(self.run_dir), "stateDir": str(self.folder / "state")}
         environment = {
             "CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": "eth0",
             "CNI_NETNS": netns.path(namespace), "CNI_PATH": "/opt/cni/bin",
