@@ -131,7 +131,9 @@ Result<CommandLine> read_command_line(const Values& arguments) {
 
 Result<Layer> read_environment(const ConfigSources& sources, std::string& file) {
   Layer layer;
-  for (const auto& [name, value] : sources.environment) {
+  for (const auto& variable : sources.environment) {
+    const auto& name = variable.first;  // not a structured binding: clang 14 cannot capture those
+    const auto& value = variable.second;
     if (!name.starts_with("PODWIRE_")) continue;
     if (name == environment_name("config")) {
       if (file.empty()) file = value;
