@@ -14,6 +14,7 @@
 #include "control/manifests/source.h"
 #include "control/object_source.h"
 #include "control/publish/publisher.h"
+#include "control/routes/host_network.h"
 #include "control/serve/front.h"
 #include "control/state.h"
 #include "control/store_writer.h"
@@ -36,8 +37,9 @@ class Loop::Control final : public ObjectSink {
   Control(const Config& config, DataplaneLink& dataplane)
       : state_{config, dataplane},
         publisher_(io_, state_, store_,
-                   [this](const std::vector<net::Address>& wanted) { published(wanted); }),
-        front_(io_, state_, publisher_.hooks()) {}
+                   [this](const auto& changes, const auto& wanted) { published(changes, wanted); }),
+        front_(io_, state_, publisher_.hooks()),
+        network_(io_, config, dataplane.uplink_kernel_device(), [this] { linux_changed(); }) {}
 
   int run();
   void stop() {
@@ -67,8 +69,16 @@ class Loop::Control final : public ObjectSink {
   }
 
  private:
+  Result<void> start();
   void start_source();
-  void published(const std::vector<net::Address>& wanted_neighbours);
+  void linux_changed() {
+    state_.linux_state = network_.state();
+    publisher_.linux_changed();
+  }
+  void published(const Changes& changes, const std::vector<net::Address>& wanted_neighbours) {
+    network_.follow(state_.store, changes, wanted_neighbours);
+    front_.published();
+  }
   void poll_events();
   void finish();
 
@@ -79,6 +89,7 @@ class Loop::Control final : public ObjectSink {
   StoreWriter store_{state_.store};
   Publisher publisher_;
   Front front_;
+  routes::HostNetwork network_;
   std::unique_ptr<ObjectSource> source_;
   ChangeLog input_problems_;
   DenialLog denials_;
@@ -92,7 +103,7 @@ int Loop::Control::run() {
     log(LogLevel::info, std::string("stopping on ") + (signal == SIGTERM ? "SIGTERM" : "SIGINT"));
     finish();
   });
-  if (const auto started = front_.start(); !started) {
+  if (const auto started = start(); !started) {
     log(LogLevel::error, started.error().message);
     finish();
     return 1;
@@ -104,15 +115,17 @@ int Loop::Control::run() {
   return 0;
 }
 
+Result<void> Loop::Control::start() {
+  if (auto started = network_.start(); !started) return started;
+  state_.linux_state = network_.state();
+  return front_.start();
+}
+
 void Loop::Control::start_source() {
   source_ = std::make_unique<manifests::ManifestSource>(io_, state_.config.manifests);
   state_.source = source_->name();
   publisher_.set_source(source_.get());
   source_->start(*this);
-}
-
-void Loop::Control::published(const std::vector<net::Address>& /*wanted_neighbours*/) {
-  front_.published();
 }
 
 void Loop::Control::poll_events() {
@@ -139,6 +152,7 @@ void Loop::Control::finish() {
   front_.stop();
   if (source_ != nullptr) source_->stop();
   publisher_.stop();
+  network_.stop();
   io_.stop();
 }
 

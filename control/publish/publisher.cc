@@ -30,7 +30,7 @@ PodAddresses addresses_of(const std::vector<Attachment>& attachments) {
 }  // namespace
 
 Publisher::Publisher(boost::asio::io_context& io, State& state, StoreWriter& store,
-                     std::function<void(const std::vector<net::Address>&)> published)
+                     Published published)
     : state_(state),
       store_(store),
       published_(std::move(published)),
@@ -102,10 +102,10 @@ void Publisher::build() {
                       .uplink_mac = state_.dataplane.uplink_mac()});
   state_.last_build_time =
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
-  publish(std::move(built));
+  publish(changes, std::move(built));
 }
 
-void Publisher::publish(build::Built built) {
+void Publisher::publish(const Changes& changes, build::Built built) {
   state_.snapshot = built.snapshot.get();
   state_.dataplane.publish(std::move(built.snapshot));
   state_.last_publish = Clock::now();
@@ -122,7 +122,7 @@ void Publisher::publish(build::Built built) {
   for (auto& told : waiting_) next_force_.waiting.push_back(std::move(told));
   waiting_.clear();
   watch_for_force();
-  published_(built.wanted_neighbours);
+  published_(changes, built.wanted_neighbours);
 }
 
 void Publisher::watch_for_force() {

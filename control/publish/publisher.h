@@ -20,10 +20,12 @@ namespace podwire::control {
 
 class Publisher {
  public:
-  // All outlive the publisher. `published` is called after each publication, with the next hops on
-  // the link whose Ethernet address Linux should find out.
-  Publisher(boost::asio::io_context& io, State& state, StoreWriter& store,
-            std::function<void(const std::vector<net::Address>&)> published);
+  // Called after each publication: what was built from, and the next hops on the link whose
+  // Ethernet address Linux should find out.
+  using Published = std::function<void(const Changes&, const std::vector<net::Address>& wanted)>;
+
+  // All outlive the publisher.
+  Publisher(boost::asio::io_context& io, State& state, StoreWriter& store, Published published);
 
   // A source that completes the store before each build; null: none.
   void set_source(ObjectSource* source) { source_ = source; }
@@ -48,13 +50,13 @@ class Publisher {
   };
 
   void build_within(std::chrono::milliseconds time);
-  void publish(build::Built built);
+  void publish(const Changes& changes, build::Built built);
   void watch_for_force();
   void reached_force();
 
   State& state_;
   StoreWriter& store_;
-  const std::function<void(const std::vector<net::Address>&)> published_;
+  const Published published_;
   boost::asio::steady_timer build_timer_, force_timer_;
   build::Builder builder_;
   ChangeLog problems_;

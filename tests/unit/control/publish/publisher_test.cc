@@ -78,7 +78,9 @@ class PublisherTest : public testing::Test {
   State state{config, dataplane};
   StoreWriter store{state.store};
   int told_published = 0;
-  Publisher publisher{io, state, store, [this](const auto& /*wanted*/) { ++told_published; }};
+  Publisher publisher{io, state, store, [this](const auto& /*changes*/, const auto& /*wanted*/) {
+                        ++told_published;
+                      }};
 };
 
 TEST_F(PublisherTest, PublishesBeforeTheFirstSync) {
