@@ -1,0 +1,278 @@
+// Against the kernel's own tables, in a network namespace of the test's own: needs root.
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <iostream>
+#include <thread>
+
+#include "control/routes/host_network.h"
+
+namespace podwire::control::routes {
+namespace {
+
+using namespace std::chrono_literals;
+
+// What `command` prints; it runs in the calling thread's namespace.
+std::string run(const std::string& command) {
+  std::string output;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  std::array<char, 512> part;
+  while (fgets(part.data(), part.size(), pipe) != nullptr) output += part.data();
+  EXPECT_EQ(pclose(pipe), 0) << command << "\n" << output;
+  return output;
+}
+
+// The test's body in a thread with an empty network namespace: eth0 leads to a neighbour's
+// namespace, podwire0 stands for the host tap and leads there too.
+template <typename Body>
+void in_namespace(Body body) {
+  if (geteuid() != 0) {
+    std::cerr << "SKIPPED: netlink tests need root\n";
+    GTEST_SKIP() << "needs root";
+  }
+  std::thread([&] {
+    ASSERT_EQ(unshare(CLONE_NEWNET), 0);
+    run("ip link set lo up");
+    run("ip link add podwire0 address 02:00:00:00:00:01 type veth peer name wire0");
+    run("ip link add eth0 address 02:00:00:00:00:01 type veth peer name wire1");
+    run("ip link set eth0 up; ip link set wire0 up; ip link set wire1 up");
+    body();
+  }).join();
+}
+
+struct Running {
+  boost::asio::io_context io;
+  Config config;
+  unsigned changes = 0;
+  std::optional<HostNetwork> network;
+
+  explicit Running(const char* uplink = "eth0") {
+    config.node_name = "n1";
+    network.emplace(io, config, uplink, [this] { ++changes; });
+  }
+  // Runs the event loop until the condition holds; false when it does not within five seconds.
+  template <typename Condition>
+  bool until(Condition condition) {
+    const auto end = std::chrono::steady_clock::now() + 5s;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      io.restart();
+      io.run_one_for(20ms);
+    }
+    return true;
+  }
+};
+
+bool has_route(const LinuxState& state, const char* destination, const char* gateway) {
+  for (const LinuxRoute& r : state.routes) {
+    if (r.destination == *net::Prefix::parse(destination) && r.through_host_tap &&
+        r.has_gateway == (gateway != nullptr) &&
+        (gateway == nullptr || r.gateway == *net::Address::parse(gateway))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+TEST(HostNetwork, MovesAddressesAndRoutesAndGivesThemBack) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 brd + dev eth0");
+    run("ip address add 2001:db8::1/64 dev eth0 nodad");
+    run("ip route add default via 192.0.2.254 dev eth0 metric 77");
+    run("ip route add 198.51.100.0/24 via 192.0.2.253 src 192.0.2.1 dev eth0");
+    run("ip route add default via 2001:db8::fe dev eth0");
+    Running node;
+    const auto started = node.network->start();
+    ASSERT_TRUE(started) << started.error().message;
+    const LinuxState& state = node.network->state();
+    ASSERT_EQ(state.host_tap_addresses.size(), 2U + 1U);  // and its link-local one
+    EXPECT_TRUE(has_route(state, "192.0.2.0/24", nullptr));
+    EXPECT_TRUE(has_route(state, "0.0.0.0/0", "192.0.2.254"));
+    EXPECT_TRUE(has_route(state, "198.51.100.0/24", "192.0.2.253"));
+    EXPECT_TRUE(has_route(state, "::/0", "2001:db8::fe"));
+    EXPECT_EQ(run("ip -o address show dev eth0 scope global"), "");
+    EXPECT_NE(run("ip route").find("default via 192.0.2.254 dev podwire0 metric 77"),
+              std::string::npos);
+    EXPECT_NE(run("ip neigh show dev podwire0").find("169.254.1.1 lladdr ee:ee:ee:ee:ee:ee PERM"),
+              std::string::npos);
+    EXPECT_TRUE(state.neighbours.empty());  // the gateway is no neighbour on the wire
+    // What changed meanwhile goes back too.
+    run("ip route add 203.0.113.0/24 via 192.0.2.252 dev podwire0");
+    node.network->stop();
+    EXPECT_EQ(run("ip -o address show dev podwire0 scope global"), "");
+    EXPECT_NE(run("ip -o address show dev eth0").find("192.0.2.1/24 brd 192.0.2.255"),
+              std::string::npos);
+    EXPECT_NE(run("ip -o -6 address show dev eth0").find("2001:db8::1/64"), std::string::npos);
+    EXPECT_NE(run("ip route").find("default via 192.0.2.254 dev eth0 metric 77"),
+              std::string::npos);
+    EXPECT_NE(run("ip route").find("203.0.113.0/24 via 192.0.2.252 dev eth0"), std::string::npos);
+    EXPECT_NE(run("ip -6 route").find("default via 2001:db8::fe dev eth0"), std::string::npos);
+  });
+}
+
+TEST(HostNetwork, PicksUpWhereACrashLeftIt) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    run("ip route add default via 192.0.2.254 dev eth0");
+    {
+      Running crashed;
+      ASSERT_TRUE(crashed.network->start());
+    }  // no stop(): as if killed
+    Running again;
+    const auto started = again.network->start();
+    ASSERT_TRUE(started) << started.error().message;
+    EXPECT_TRUE(has_route(again.network->state(), "0.0.0.0/0", "192.0.2.254"));
+    again.network->stop();
+    EXPECT_NE(run("ip route").find("default via 192.0.2.254 dev eth0"), std::string::npos);
+  });
+}
+
+TEST(HostNetwork, PutsConfiguredAddressesOnTheTapWithoutAKernelDevice) {
+  in_namespace([] {
+    Running node("");
+    node.config.node_addresses = {{*net::Address::parse("192.0.2.9"), 24}};
+    node.network.emplace(node.io, node.config, "", [] {});
+    const auto started = node.network->start();
+    ASSERT_TRUE(started) << started.error().message;
+    EXPECT_NE(run("ip -o address show dev podwire0").find("192.0.2.9/24"), std::string::npos);
+  });
+}
+
+TEST(HostNetwork, SaysWhatDoesNotExist) {
+  in_namespace([] {
+    Running node("eth9");
+    const auto started = node.network->start();
+    ASSERT_FALSE(started);
+    EXPECT_EQ(started.error().message, "uplink device eth9 does not exist");
+    run("ip link del podwire0");
+    Running without;
+    const auto no_tap = without.network->start();
+    ASSERT_FALSE(no_tap);
+    EXPECT_EQ(no_tap.error().message, "host tap podwire0 does not exist");
+  });
+}
+
+TEST(Mirror, FollowsRoutesNeighboursAndAddresses) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    const LinuxState& state = node.network->state();
+    run("ip route add 10.9.0.0/16 via 192.0.2.7 dev podwire0");
+    EXPECT_TRUE(node.until([&] { return has_route(state, "10.9.0.0/16", "192.0.2.7"); }));
+    EXPECT_GT(node.changes, 0U);
+    run("ip route del 10.9.0.0/16");
+    EXPECT_TRUE(node.until([&] { return !has_route(state, "10.9.0.0/16", "192.0.2.7"); }));
+    run("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev podwire0 nud stale");
+    EXPECT_TRUE(node.until([&] { return state.neighbours.size() == 1; }));
+    EXPECT_EQ(state.neighbours.at(0).mac.to_string(), "02:00:00:00:00:07");
+    run("ip neigh replace 192.0.2.7 lladdr 02:00:00:00:00:08 dev podwire0 nud stale");
+    EXPECT_TRUE(
+        node.until([&] { return state.neighbours.at(0).mac.to_string() == "02:00:00:00:00:08"; }));
+    run("ip neigh del 192.0.2.7 dev podwire0");
+    EXPECT_TRUE(node.until([&] { return state.neighbours.empty(); }));
+    run("ip address add 192.0.2.2/24 dev podwire0");
+    EXPECT_TRUE(node.until([&] {
+      return state.addresses.size() > 2 && std::find(state.addresses.begin(), state.addresses.end(),
+                                                     LinuxAddress{*net::Address::parse("192.0.2.2"),
+                                                                  24}) != state.addresses.end();
+    }));
+    run("ip route add blackhole 10.8.0.0/16");
+    EXPECT_TRUE(node.until([&] {
+      return std::any_of(state.routes.begin(), state.routes.end(), [](const LinuxRoute& r) {
+        return r.blackhole && r.destination == *net::Prefix::parse("10.8.0.0/16");
+      });
+    }));
+    run("ip link set podwire0 mtu 1400");
+    EXPECT_TRUE(node.until([&] { return state.host_tap_mtu == 1400; }));
+  });
+}
+
+TEST(Mirror, ReadsAnewWhenEventsAreLost) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    // More than the socket's buffer holds while nobody reads.
+    run("for a in 1 2 3 4; do for b in $(seq 0 255); do for c in $(seq 0 16 255); do "
+        "echo route add 10.$a.$b.$c/28 via 192.0.2.7 dev podwire0; done; done; done | "
+        "ip -batch -");
+    EXPECT_TRUE(node.until([&] {
+      return has_route(node.network->state(), "10.4.255.240/28", "192.0.2.7") &&
+             node.network->state().routes.size() > 16384;
+    }));
+  });
+}
+
+TEST(Mirror, MakesLinuxFindWantedNeighbours) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    // The other end of the host tap is a machine of its own.
+    run("ip netns add build-mirror-peer && ip link set wire0 netns build-mirror-peer && "
+        "ip -n build-mirror-peer address add 192.0.2.7/24 dev wire0 && "
+        "ip -n build-mirror-peer address add 192.0.2.8/24 dev wire0 && "
+        "ip -n build-mirror-peer link set wire0 up");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    const Store store;
+    node.network->follow(store, {}, {*net::Address::parse("192.0.2.7")});
+    const LinuxState& state = node.network->state();
+    EXPECT_TRUE(node.until([&] { return state.neighbours.size() == 1; }));
+    node.network->resolve(*net::Address::parse("192.0.2.8"));
+    EXPECT_TRUE(node.until([&] { return state.neighbours.size() == 2; }));
+    run("ip netns del build-mirror-peer");
+  });
+}
+
+TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    run("ip address add 2001:db8::1/64 dev eth0 nodad");
+    Running node;
+    node.config.service_ranges = {*net::Prefix::parse("10.96.0.0/16")};
+    ASSERT_TRUE(node.network->start());
+    run("ip route add 10.200.0.0/16 via 192.0.2.7 dev podwire0 proto static");
+    Store store;
+    Changes changes;
+    changes.nodes = changes.ip_pools = true;
+    store.ip_pools["p"] = {{}, *net::Prefix::parse("10.244.0.0/16")};
+    kube::Node peer;
+    peer.meta.name = "n2";
+    peer.pod_cidrs = {*net::Prefix::parse("10.244.2.0/24"), *net::Prefix::parse("fd00:2::/64")};
+    store.nodes["n2"] = peer;
+    kube::Service service;
+    service.cluster_ips = {*net::Address::parse("10.96.0.10"), *net::Address::parse("10.97.0.10")};
+    store.services["default/web"] = service;
+    changes.services = {"default/web"};
+    node.network->follow(store, changes, {});
+    EXPECT_EQ(run("ip route show proto 112"), "");  // not before everything is known
+    store.synced = true;
+    node.network->follow(store, {}, {});
+    const std::string routes = run("ip route show proto 112");
+    const char* rest = " via 169.254.1.1 dev podwire0 src 192.0.2.1 onlink";
+    EXPECT_NE(routes.find(std::string("10.244.0.0/16") + rest), std::string::npos) << routes;
+    EXPECT_NE(routes.find(std::string("10.96.0.0/16") + rest), std::string::npos);
+    EXPECT_NE(routes.find(std::string("10.97.0.10") + rest), std::string::npos);
+    EXPECT_EQ(routes.find("10.96.0.10"), std::string::npos);  // inside the range
+    EXPECT_EQ(routes.find("10.244.2.0"), std::string::npos);  // inside the pool
+    EXPECT_NE(run("ip -6 route show proto 112").find("fd00:2::/64"), std::string::npos);
+    // Somebody removes one: it comes back.
+    ASSERT_TRUE(node.until([&] { return node.changes > 0; }));
+    run("ip route del 10.244.0.0/16");
+    EXPECT_TRUE(node.until([&] { return run("ip route show 10.244.0.0/16") != ""; }));
+    store.services.clear();
+    Changes gone;
+    gone.services = {"default/web"};
+    node.network->follow(store, gone, {});
+    EXPECT_TRUE(node.until([&] { return run("ip route show 10.97.0.10") == ""; }));
+    node.network->stop();
+    EXPECT_EQ(run("ip route show proto 112"), "");
+    EXPECT_NE(run("ip route").find("10.200.0.0/16"), std::string::npos);
+  });
+}
+
+}  // namespace
+}  // namespace podwire::control::routes
