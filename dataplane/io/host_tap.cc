@@ -10,7 +10,7 @@ Result<std::shared_ptr<TapPort>> open_host_tap(const std::string& name, const ne
                      .mac = mac,
                      .mtu = mtu,
                      .persistent = true,
-                     .set_up = true,
+                     .set_up = false,  // control does, when its settings are in place
                      .queues = queues};
   return TapPort::open(spec, packets, large, "host");
 }
