@@ -84,7 +84,7 @@ Result<int> open_queue(const TapSpec& spec) {
   return tl::unexpected(failure(spec, step, error));
 }
 
-// Address, MTU, the limit of unsegmented frames, and state. Runs inside the namespace.
+// Address, MTU and the limit of unsegmented frames. Runs inside the namespace.
 Result<void> configure(const TapSpec& spec) {
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return tl::unexpected(failure(spec, "socket", errno));
@@ -101,12 +101,6 @@ Result<void> configure(const TapSpec& spec) {
   ifreq mtu = request_for(spec.interface);
   mtu.ifr_mtu = spec.mtu;
   step(SIOCSIFMTU, mtu, "set the MTU");
-  if (spec.set_up) {
-    ifreq flags = request_for(spec.interface);
-    step(SIOCGIFFLAGS, flags, "read the flags");
-    flags.ifr_flags = static_cast<short>(flags.ifr_flags | IFF_UP);
-    step(SIOCSIFFLAGS, flags, "set it up");
-  }
   const int error = errno;
   close(fd);
   if (failed != nullptr) return tl::unexpected(failure(spec, failed, error));

@@ -21,13 +21,12 @@ struct TapSpec {
   net::Mac mac;
   std::uint16_t mtu = 1500;
   bool persistent = true;  // survives its queues; opened again under the same name
-  bool set_up = false;     // IFF_UP once it stands
   unsigned queues = 1;
 };
 
-// Makes the device, or attaches to the persistent one of that name, and returns one non-blocking
-// descriptor per queue. A device of another kind under that name, or one whose queues are held by
-// another process, is refused.
+// Makes the device (down, for whoever gives it addresses to bring up), or attaches to the
+// persistent one of that name, and returns one non-blocking descriptor per queue. A device of
+// another kind under that name, or one whose queues are held by another process, is refused.
 Result<std::vector<int>> open_tap_device(const TapSpec& spec);
 
 // Ends a persistent device. Not finding it, or its namespace, is success.
