@@ -134,6 +134,7 @@ void Loop::Control::poll_events() {
     any = true;
     switch (event.kind) {
       case observe::Event::Kind::neighbour_wanted:
+        network_.resolve(event.address);
         break;
       case observe::Event::Kind::policy_denied:
         denials_.tell(state_, event);

@@ -106,7 +106,7 @@ class Node:
 
     def stop(self, signal_number=15, timeout_s=10):
         """Ends podwired and returns its exit code (None when it was not our child)."""
-        pid = int((self.folder / "pid").read_text())
+        pid = self.process.pid if self.process else int((self.folder / "pid").read_text())
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal_number)
         if self.process is not None:

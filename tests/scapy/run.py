@@ -41,6 +41,11 @@ class Lines(unittest.TestResult):
         super().addError(test, error)
         self._failed(test, error)
 
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            self._failed(test, (error[0], f"{subtest._subDescription()} {error[1]}"))
+
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
         print(f"skip {self._name(test)}: {reason}", flush=True)

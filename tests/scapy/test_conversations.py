@@ -277,10 +277,17 @@ class Fragments(Conversation):
         self.client.send(*reversed(pieces))
         self.expect_pieces(40021, len(pieces))
 
-    def test_later_fragment_alone_is_dropped_in_time(self):
-        with self.dropped(fragment_unmatched=1):
-            self.client.send(self.pieces(SERVICE["far"][4], 40022)[-1])
-            self.wire.expect_nothing(lambda p: p.getlayer(IP, 2) is not None, "the fragment", 1)
+    def test_later_fragment_alone_is_held_and_goes_after_its_first(self):
+        before = node.counters()["holding"]
+        first, *_, last = self.pieces(SERVICE["far"][4], 40022)
+        self.client.send(last)
+        self.wire.expect_nothing(lambda p: p.getlayer(IP, 2) is not None, "the fragment")
+        self.assertEqual(node.counters()["holding"], before + 1)
+        self.client.send(first)
+        for _ in range(2):
+            self.wire.expect(lambda p: p.getlayer(IP, 2) is not None and
+                             (p.getlayer(IP, 2).id, p.getlayer(IP, 2).dst) == (40022, FAR[4]),
+                             "both fragments, translated")
 
     def test_overlap_is_dropped(self):
         first, *rest = self.pieces(SERVICE["far"][4], 40023)

@@ -24,6 +24,16 @@ status: {addresses: [{type: InternalIP, address: 172.18.0.11}]}
 apiVersion: v1
 kind: Namespace
 metadata: {name: default}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: default}
+spec: {nodeName: node-a, containers: [{name: main, image: none}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, namespace: default}
+spec: {nodeName: node-a, containers: [{name: main, image: none}]}
 """
 
 
@@ -69,9 +79,9 @@ class SmokeNode(lab.Node):
         return netns.run(self.pods[pod], ["ping", "-n", "-c", "1", "-W", str(timeout_s),
                                           address]).returncode == 0
 
-    def refuses_to_start(self, **overrides):
+    def refuses_to_start(self, manifests=None, **overrides):
         """What podwired says when it is started with these values; it must end by itself."""
-        self.write_config(self.manifests, **overrides)
+        self.write_config(manifests or self.manifests, **overrides)
         done = netns.run(self.namespace, [lab.program("podwired"), "--config", str(self.config)],
                          timeout_s=20, env=lab.clean_environment())
         assert done.returncode not in (0, -6, -11), \

@@ -1,6 +1,6 @@
 """What is good comes into force although a file beside it is broken, and status says where."""
-import netns
 import smoke
+from smoke import netns
 
 with smoke.node() as n:
     (n.manifests / "broken.yaml").write_text("kind: Service\nspec: [\n")

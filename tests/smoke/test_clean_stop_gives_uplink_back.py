@@ -1,6 +1,6 @@
 """SIGTERM: exit code 0, and the uplink's kernel device has its addresses and routes again."""
-import netns
 import smoke
+from smoke import netns
 
 with smoke.node() as n:
     before = netns.ip("-n", n.namespace, "route")

@@ -1,8 +1,8 @@
 """kill -9: the node's and the pods' addresses stay, and traffic goes on after a new start."""
 import signal
 
-import netns
 import smoke
+from smoke import netns
 
 with smoke.node() as n:
     n.start()

@@ -1,16 +1,21 @@
-"""No manifests folder: podwired says so, and a folder that goes away later changes nothing."""
+"""A manifests folder that is not there yet is waited for, and one that goes away changes nothing."""
 import shutil
 
-import netns
 import smoke
+from smoke import lab, netns
 
 with smoke.node() as n:
-    said = n.refuses_to_start(manifests=n.folder / "nowhere")
-    assert "nowhere" in said, said
-    n.write_config(n.manifests)
-    n.start()
-    n.pod("a"), n.pod("b")
-    address = netns.ip("-n", n.pods["b"], "-4", "-br", "addr", "show", "dev", "eth0").split()[2]
+    aside = n.folder / "aside"
+    n.manifests.rename(aside)
+    n.process = netns.spawn(n.namespace, [lab.program("podwired"), "--config", str(n.config)],
+                            n.log, env=lab.clean_environment())
+    netns.wait_until(lambda: str(n.manifests) in n.log.read_text(), 10, "the log names the folder")
+    netns.wait_until(lambda: (n.run_dir / "podwired.sock").exists(), 10, "its socket")
+    assert not n.ctl("status")["sourceHealthy"] and not n.ctl("status")["synced"]
+    aside.rename(n.manifests)
+    netns.wait_until(lambda: n.ctl("status")["synced"], 10, "synced once the folder is there")
+    n.pod("a")
+    address = n.pod("b")
     shutil.rmtree(n.manifests)
     netns.wait_until(lambda: not n.ctl("status")["sourceHealthy"], 5, "status tells")
-    assert n.ping("a", address.split("/")[0]), "traffic stopped"
+    assert n.ping("a", address), "traffic stopped"
