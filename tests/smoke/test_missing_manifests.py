@@ -1,4 +1,4 @@
-"""A manifests folder that is not there yet is waited for, and one that goes away changes nothing."""
+"""A manifests folder that is not there yet is waited for; one that goes away changes nothing."""
 import shutil
 
 import smoke

@@ -170,12 +170,15 @@ def pipeline_picture():
 
 def headers_compile_alone():
     commands = json.loads((BUILD / "compile_commands.json").read_text())
-    flags = next(shlex.split(c["command"]) for c in commands if "/control/" in "/" + c["file"] and
-                 c["file"].endswith(".cc") and "tests" not in c["file"])
-    keep = [f for f in flags[1:] if f.startswith(("-I", "-isystem", "-D", "-std", "-m", "-W")) and
-            f not in ("-Werror",)]
-    # "-include rte_config.h" and "-isystem path" are two words each.
-    keep += [w for a, b in zip(flags, flags[1:]) if a in ("-include", "-isystem") for w in (a, b)]
+    keep = {}  # in order, each once; "-include rte_config.h" is two words
+    for command in commands:
+        words = shlex.split(command["command"])
+        for word, following in zip(words, words[1:] + [""]):
+            if word in ("-include", "-isystem"):
+                keep[word, following] = None
+            elif word.startswith(("-I/", "-isystem", "-D", "-std", "-m", "-W")):
+                keep[word,] = None
+    keep = [word for words in keep for word in words]
     compiler = ["ccache", "g++"] if shutil.which("ccache") else ["g++"]
     folder = BUILD / "tidy"
     folder.mkdir(exist_ok=True)
@@ -213,12 +216,13 @@ def options_documented():
 
 
 def unit_tests_mirror_sources():
+    """The folder of a unit test is that of what it tests; its name says which file or subject."""
     for name in tracked("_test.cc"):
         if not name.startswith("tests/unit/"):
             continue
         stem = name.removeprefix("tests/unit/").removesuffix("_test.cc")
-        if not any((ROOT / (stem + end)).is_file() for end in (".h", ".cc")):
-            yield f"{name}: mirrors no source file"
+        if not (ROOT / stem).parent.is_dir():
+            yield f"{name}: mirrors no source folder"
 
 
 def nothing_unfinished():
