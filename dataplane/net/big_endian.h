@@ -1,4 +1,5 @@
 // Integers in network byte order, as a type of their own: nothing converts silently.
+// Packed: headers stand at any address in a packet, so nothing made of these asks for alignment.
 // Plain values, usable from any thread.
 #pragma once
 
@@ -10,7 +11,7 @@
 namespace podwire::net {
 
 template <std::unsigned_integral T>
-class BigEndian {
+class [[gnu::packed]] BigEndian {
  public:
   constexpr BigEndian() = default;
   explicit constexpr BigEndian(T host) : raw_(swap(host)) {}
@@ -41,5 +42,6 @@ using be16 = BigEndian<std::uint16_t>;
 using be32 = BigEndian<std::uint32_t>;
 using be64 = BigEndian<std::uint64_t>;
 static_assert(sizeof(be16) == 2 && sizeof(be32) == 4 && sizeof(be64) == 8);
+static_assert(alignof(be16) == 1 && alignof(be32) == 1 && alignof(be64) == 1);
 
 }  // namespace podwire::net
