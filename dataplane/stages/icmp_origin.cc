@@ -54,12 +54,14 @@ bool take_token(Worker& w) {
   const std::uint64_t rate = w.shared.config.icmp_errors_per_second;
   const std::uint64_t burst = w.shared.config.icmp_error_burst;
   const std::uint64_t hz = w.shared.cycles_per_second;
+  const std::uint64_t now =
+      w.now_cycles - w.shared.start_cycles.load(std::memory_order_relaxed) + 1;  // never 0
   auto& budget = w.icmp_budget;
   if (rate == 0 || hz == 0) return false;
-  const std::uint64_t passed = w.now_cycles - budget.filled_cycles;
+  const std::uint64_t passed = now - budget.filled_cycles;
   if (budget.filled_cycles == 0 || passed >= hz) {
     budget.tokens = static_cast<std::uint32_t>(burst);
-    budget.filled_cycles = w.now_cycles;
+    budget.filled_cycles = now;
   } else if (const std::uint64_t earned = passed * rate / hz; earned > 0) {
     budget.tokens = static_cast<std::uint32_t>(std::min(burst, budget.tokens + earned));
     budget.filled_cycles += earned * hz / rate;

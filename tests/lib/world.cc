@@ -6,11 +6,13 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include "dataplane/flow/affinity.h"
 #include "dataplane/flow/flows.h"
 #include "dataplane/stages/fragments.h"
 #include "dataplane/stages/hold.h"
+#include "tests/fuzz/conversation.h"
 
 namespace podwire::test {
 namespace {
@@ -163,6 +165,28 @@ World::World(unsigned workers, const std::function<void(DataplaneConfig&)>& chan
 
 World::~World() {
   for (unsigned i = 0; i < workers_.size(); ++i) shared_->quiescence.offline(i);
+  const char* folder = std::getenv("PODWIRE_SEEDS");
+  if (folder == nullptr || conversation_.empty()) return;
+  static unsigned number = 0;
+  std::ofstream file(std::string(folder) + "/case-" + std::to_string(number++), std::ios::binary);
+  file.write(reinterpret_cast<const char*>(conversation_.data()),
+             static_cast<std::streamsize>(conversation_.size()));
+}
+
+void World::write_down(const Step& step) {
+  constexpr std::size_t kLongest = 4000;  // longer ones only slow a fuzzer down
+  for (const auto& in : step.in) {
+    Event event{.port = static_cast<std::uint8_t>(port_id(in.port)),
+                .first_segment = static_cast<std::uint16_t>(in.first_segment),
+                .segment_size = in.segment_size,
+                .bytes = in.bytes ? *in.bytes : frame_bytes(addressed_in(in.port, in.frame))};
+    if (&in != &step.in.back()) event.port |= Event::kSameBurst;
+    const bool tcp = in.frame.protocol == 6 && (in.frame.partial || in.offloads != 0);
+    if (tcp) event.flags |= Event::kTcpSum;
+    if (in.frame.partial && in.frame.protocol == 17) event.flags |= Event::kUdpSum;
+    if ((in.offloads & RTE_MBUF_F_TX_TCP_SEG) != 0) event.flags |= Event::kUnsegmented;
+    if (event.bytes.size() + conversation_.size() <= kLongest) write_event(conversation_, event);
+  }
 }
 
 void World::add_port(PortId id, tables::PortInfo info, const char* kind) {
@@ -245,6 +269,8 @@ void World::publish() {
 }
 
 void World::advance(std::uint32_t seconds) {
+  write_event(conversation_, {.kind = Event::Kind::pass_seconds,
+                              .value = static_cast<std::uint8_t>(std::min(seconds, 255U))});
   shared_->start_cycles -= seconds * shared_->cycles_per_second;
 }
 
@@ -388,6 +414,7 @@ rte_mbuf* World::make_buffer(const In& in) {
 std::string World::run(const Step& step) {
   std::string wrong;
   const Counters before = read_counters();
+  write_down(step);
   Worker& w = worker(step.worker);
   Batch batch;
   for (const auto& in : step.in) batch.append(make_buffer(in), port_id(in.port));

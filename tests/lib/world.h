@@ -11,6 +11,9 @@
 // Every step compares frames byte by byte, checks lengths and checksums by tests/lib/frame.h's own
 // reading, compares every counter with what the step expects (what is not listed must not move),
 // closes the ledger, and counts the buffers.
+//
+// With PODWIRE_SEEDS=<folder> in the environment every node leaves what came into it there, as a
+// seed for the pipeline's fuzzer.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -152,6 +155,7 @@ class World {
   void add_port(PortId id, tables::PortInfo info, const char* kind);
   void add_routes();
   [[nodiscard]] const Device& device(const std::string& name) const;
+  void write_down(const Step& step);
   [[nodiscard]] Counters read_counters() const;
   void compare_frames(const Step& step, std::string& wrong);
   void compare_frame(const Out& expected, const rte_mbuf& actual, std::string& wrong);
@@ -164,6 +168,7 @@ class World {
   std::uint32_t next_service_ = 1;
   std::uint32_t next_identity_ = 1;
   unsigned buffers_ = 0;
+  Bytes conversation_;  // what came in so far, as tests/fuzz/pipeline.cc reads it
 };
 
 // The packets of a mbuf chain as bytes.
