@@ -45,7 +45,7 @@ void WorkerLoop::round() noexcept {
       polls_.receive(batch_, [this](Batch& batch) { worker_.process(batch); });
   // Held packets go on and age also when nothing comes.
   if (received == 0) worker_.process(batch_);
-  worker_.shared.flows->sweep(worker_.index, workers_, worker_.now_seconds);
+  age_flows();
   worker_.shared.quiescence.report(worker_.index);
 
   const std::uint64_t end = rte_rdtsc();
@@ -64,6 +64,17 @@ void WorkerLoop::round() noexcept {
   } else if (end - asked_at_ >= ask_cycles_) {
     polls_.wait(0);
     asked_at_ = end;
+  }
+}
+
+// Flows end by packets, by silence, for want of room and by control's word; the tables count them
+// all, and the first worker passes that on.
+void WorkerLoop::age_flows() noexcept {
+  flow::Flows& flows = *worker_.shared.flows;
+  auto& counters = worker_.counters;
+  counters.flows_expired.add(flows.sweep(worker_.index, workers_, worker_.now_seconds));
+  if (worker_.index == 0) {
+    counters.flows_removed.add(flows.v4.ended() + flows.v6.ended() - counters.flows_removed.read());
   }
 }
 

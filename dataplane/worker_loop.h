@@ -21,6 +21,7 @@ class WorkerLoop {
  private:
   void round() noexcept;
   void look_at_ports() noexcept;
+  void age_flows() noexcept;
   void rest() noexcept;
 
   Worker& worker_;

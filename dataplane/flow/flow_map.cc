@@ -372,6 +372,7 @@ bool FlowMap<F>::end(SlotId forward) noexcept {
   release(forward, hash);
   release(reply, reply_hash);
   size_.fetch_sub(1, std::memory_order_relaxed);
+  ended_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
 

@@ -90,6 +90,10 @@ class FlowMap {
     return size_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+  // Connections that have ended, whatever the cause, since the start.
+  [[nodiscard]] std::uint64_t ended() const noexcept {
+    return ended_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] std::uint32_t groups() const noexcept { return group_count_; }
 
   // How the slots stand, counted one by one: slow, and exact only while nobody writes. Any thread.
@@ -202,6 +206,7 @@ class FlowMap {
   ZeroedArray<Flow<F>> flows_;
   ZeroedArray<Record> records_;
   alignas(64) std::atomic<std::uint32_t> size_{0};
+  std::atomic<std::uint64_t> ended_{0};
   Grace grace_;
   static constexpr unsigned kParts = 128;
   struct alignas(64) Cursor {
@@ -213,9 +218,16 @@ class FlowMap {
 template <typename F>
 inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
   const std::uint32_t group = first_group(hash);
-  const unsigned matches =
-      Lanes(groups_[group].tags, std::memory_order_relaxed).equal(lane::committed(hash));
-  if (matches == 0) return kNoSlot;
+  const Lanes tags(groups_[group].tags, std::memory_order_relaxed);
+  const unsigned matches = tags.equal(lane::committed(hash));
+  if (matches == 0) {
+    if (tags.overflow() != 0) {
+      Chain chain(*this, hash);
+      chain.next();
+      __builtin_prefetch(&groups_[chain.group()]);
+    }
+    return kNoSlot;
+  }
   const SlotId slot = group * 16 + static_cast<unsigned>(std::countr_zero(matches));
   const auto* entry = reinterpret_cast<const std::uint8_t*>(&flows_[index(slot)]);
   for (std::size_t line = 0; line < sizeof(Flow<F>); line += 64) {

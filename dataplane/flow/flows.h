@@ -48,7 +48,7 @@ class Flows {
     std::array<std::uint32_t, 2> groups_a_round{kFirstGroups, kFirstGroups};  // v4, v6
     std::array<std::uint32_t, 2> looked_at{0, 0};                             // in this second
   };
-  static constexpr std::uint32_t kFirstGroups = 64, kMostGroups = 1024;
+  static constexpr std::uint32_t kFirstGroups = 64, kMostGroups = 4096;
   static constexpr unsigned kWorkers = 128;
   template <typename F>
   unsigned sweep_one(Pace& pace, unsigned family, unsigned worker, unsigned workers,

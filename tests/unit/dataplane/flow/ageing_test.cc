@@ -292,6 +292,7 @@ TEST(Flows, SweepMakesAboutOnePassASecond) {
       }
     }
     EXPECT_EQ(ended, 400U);
+    EXPECT_EQ(b.flows.v4.ended() + b.flows.v6.ended(), 400U);
   }
 }
 
