@@ -1,0 +1,387 @@
+#include "control/cni/attacher.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <optional>
+#include <random>
+
+#include "tests/unit/control/fake_dataplane.h"
+
+namespace podwire::control {
+namespace {
+
+using cni::Code;
+using cni::Reply;
+
+net::Address ip(const char* text) {
+  return *net::Address::parse(text);
+}
+
+cni::Request request(const std::string& command, const std::string& id = "c1",
+                     const std::string& pod = "web") {
+  cni::Request r;
+  r.command = command;
+  r.network = "podwire";
+  r.container_id = id;
+  r.interface = "eth0";
+  r.netns = "/proc/self/ns/net";
+  if (!pod.empty()) {
+    r.pod_namespace = "default";
+    r.pod_name = pod;
+  }
+  return r;
+}
+
+class AttacherTest : public testing::Test {
+ protected:
+  AttacherTest() { start(); }
+
+  void start() {
+    attacher.reset();
+    attacher = std::make_unique<Attacher>(bench.state, bench.hooks(), actions());
+    const auto restored = attacher->restore();
+    ASSERT_TRUE(restored) << restored.error().message;
+  }
+  Attacher::PodSideActions actions() {
+    return {[this](const PodSide& pod) -> Result<void> {
+              if (!set_up_error.empty()) return fail(set_up_error);
+              set_up.push_back(pod);
+              return {};
+            },
+            [this](const PodSide&) -> Result<void> {
+              if (!check_error.empty()) return fail(check_error);
+              return {};
+            }};
+  }
+  // podwired is stopped and started again.
+  void restart() {
+    bench.state.attachments.clear();
+    bench.publish();
+    start();
+    bench.publish();
+  }
+  std::optional<Reply> begin(const cni::Request& r) {
+    answered.reset();
+    attacher->handle(r, [this](Reply reply) {
+      EXPECT_FALSE(answered) << "answered twice";
+      answered = std::move(reply);
+    });
+    return answered;
+  }
+  Reply ask(const cni::Request& r) {
+    begin(r);
+    bench.settle();
+    EXPECT_TRUE(answered);
+    return answered.value_or(Reply{Code::internal, "no answer", nullptr});
+  }
+  std::size_t records() const {
+    std::size_t count = 0;
+    std::error_code none;
+    for ([[maybe_unused]] const auto& entry :
+         std::filesystem::directory_iterator(bench.config.state_dir + "/attachments", none)) {
+      ++count;
+    }
+    return count;
+  }
+  void expect_nothing_left() {
+    EXPECT_TRUE(bench.state.attachments.empty());
+    EXPECT_TRUE(bench.dataplane.taps.empty());
+    EXPECT_EQ(records(), 0U);
+  }
+
+  Bench bench;
+  std::string set_up_error, check_error;
+  std::vector<PodSide> set_up;
+  std::optional<Reply> answered;
+  std::unique_ptr<Attacher> attacher;
+};
+
+TEST_F(AttacherTest, AddAnswersOnlyOnceThePortIsInForce) {
+  EXPECT_FALSE(begin(request("ADD")));
+  EXPECT_TRUE(bench.changed);
+  EXPECT_EQ(records(), 1U);
+  bench.publish();
+  ASSERT_TRUE(answered);
+  ASSERT_EQ(answered->code, Code::ok) << answered->message;
+  EXPECT_EQ(answered->result["ips"][0]["address"], "10.0.0.1/32");
+  EXPECT_EQ(answered->result["ips"][1]["address"], "fd00::1/128");
+  EXPECT_EQ(answered->result["interfaces"][0]["name"], "eth0");
+  EXPECT_EQ(answered->result["interfaces"][0]["mac"], "0a:58:0a:00:00:01");
+  EXPECT_EQ(answered->result["routes"][0]["gw"], "169.254.1.1");
+  ASSERT_EQ(set_up.size(), 1U);
+  EXPECT_EQ(set_up[0].mac.to_string(), "0a:58:0a:00:00:01");
+  EXPECT_EQ(bench.state.attachments[0].pod, "default/web");
+}
+
+TEST_F(AttacherTest, AddOfTheSameAgainGivesTheSame) {
+  const Reply first = ask(request("ADD"));
+  const Reply second = ask(request("ADD"));
+  EXPECT_EQ(second.code, Code::ok);
+  EXPECT_EQ(first.result, second.result);
+  EXPECT_EQ(bench.state.attachments.size(), 1U);
+}
+
+TEST_F(AttacherTest, AddTakesTheAddressesThePodNames) {
+  bench.state.store.pods["default/web"].ips = {ip("10.0.0.5")};
+  bench.add_pod("other");
+  EXPECT_EQ(ask(request("ADD")).result["ips"][0]["address"], "10.0.0.5/32");
+  EXPECT_EQ(bench.state.attachments[0].ips.size(), 1U);
+}
+
+TEST_F(AttacherTest, AddRefusesANamedAddressThatIsTakenOrElsewhere) {
+  ASSERT_EQ(ask(request("ADD", "c1", "")).code, Code::ok);  // has 10.0.0.1
+  bench.state.store.pods["default/web"].ips = {ip("fd00::4"), ip("10.0.0.1")};
+  Reply reply = ask(request("ADD", "c2"));
+  EXPECT_EQ(reply.code, Code::address_refused);
+  EXPECT_EQ(reply.message, "Pod default/web: address 10.0.0.1 is taken by another pod");
+  bench.state.store.pods["default/web"].ips = {ip("10.9.9.9")};
+  reply = ask(request("ADD", "c2"));
+  EXPECT_EQ(
+      reply.message,
+      "Pod default/web: address 10.9.9.9 is neither in this node's podCIDRs nor in an IPPool");
+  bench.state.store.ip_pools["pool"].cidr = *net::Prefix::parse("10.9.0.0/16");
+  EXPECT_EQ(ask(request("ADD", "c2")).code, Code::ok);
+  // What the refused one had taken before it failed is free.
+  bench.state.store.pods["default/web"].ips = {ip("fd00::4")};
+  EXPECT_EQ(ask(request("ADD", "c3")).code, Code::ok);
+}
+
+TEST_F(AttacherTest, AddLeavesAddressesThatOtherPodsName) {
+  bench.add_pod("other").ips = {ip("10.0.0.1"), ip("fd00::1")};
+  bench.state.linux_state.addresses = {{ip("10.0.0.2"), 32}};
+  const Reply reply = ask(request("ADD"));
+  EXPECT_EQ(reply.result["ips"][0]["address"], "10.0.0.3/32");
+  EXPECT_EQ(reply.result["ips"][1]["address"], "fd00::2/128");
+}
+
+TEST_F(AttacherTest, NewSandboxOfAPodGetsAnotherAddressWhileTheOldOneIsThere) {
+  const Reply first = ask(request("ADD"));
+  bench.state.store.pods["default/web"].ips = bench.state.attachments[0].ips;
+  const Reply second = ask(request("ADD", "c2"));
+  ASSERT_EQ(second.code, Code::ok) << second.message;
+  EXPECT_NE(first.result["ips"], second.result["ips"]);
+}
+
+TEST_F(AttacherTest, AddWaitsForItsPodToBeKnown) {
+  EXPECT_EQ(ask(request("ADD", "c1", "unknown")).code, Code::try_later);
+  auto named = request("ADD");
+  named.pod_uid = "new";
+  bench.state.store.pods["default/web"].meta.uid = "old";
+  EXPECT_EQ(ask(named).code, Code::try_later);
+  bench.state.store.synced = false;
+  EXPECT_EQ(ask(request("ADD")).message, "podwired has not read all objects yet");
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, AddRefusesPodsThatAreNotItsOwn) {
+  bench.state.store.pods["default/web"].node_name = "n2";
+  EXPECT_EQ(ask(request("ADD")).message, "Pod default/web: spec.nodeName is n2, this node is n1");
+  bench.state.store.pods["default/web"].node_name = "n1";
+  bench.state.store.pods["default/web"].host_network = true;
+  EXPECT_EQ(ask(request("ADD")).message, "Pod default/web: spec.hostNetwork is true");
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, FailedAddLeavesNothing) {
+  bench.dataplane.open_error = "no tap";
+  EXPECT_EQ(ask(request("ADD")).message, "no tap");
+  expect_nothing_left();
+  bench.dataplane.open_error.clear();
+  set_up_error = "no address";
+  EXPECT_EQ(ask(request("ADD")).message, "no address");
+  expect_nothing_left();
+  set_up_error.clear();
+  bench.port_table_full = true;
+  EXPECT_EQ(ask(request("ADD")).message, "the port table is full; see podwirectl status");
+  expect_nothing_left();
+  bench.port_table_full = false;
+  std::filesystem::remove_all(bench.config.state_dir);
+  EXPECT_EQ(ask(request("ADD")).code, Code::io);
+  EXPECT_TRUE(bench.dataplane.taps.empty());
+  EXPECT_EQ(bench.state.attachments.size(), 0U);
+}
+
+TEST_F(AttacherTest, AddSaysWhenTheRangeIsFull) {
+  for (int i = 0; i < 6; ++i) {
+    ASSERT_EQ(ask(request("ADD", "c" + std::to_string(i), "")).code, Code::ok);
+  }
+  EXPECT_EQ(ask(request("STATUS")).message, "no free address is left in 10.0.0.0/29");
+  const Reply reply = ask(request("ADD", "c9", ""));
+  EXPECT_EQ(reply.code, Code::try_later);
+  EXPECT_EQ(reply.message, "Node n1: no free address is left in 10.0.0.0/29");
+  ask(request("DEL", "c3", ""));
+  EXPECT_EQ(ask(request("STATUS")).code, Code::ok);
+  EXPECT_EQ(ask(request("ADD", "c9", "")).code, Code::ok);
+}
+
+TEST_F(AttacherTest, DelFreesOnlyWhenNoWorkerSeesThePort) {
+  ask(request("ADD"));
+  observe::FlowRow to, reply_from, other;
+  to.destination = ip("10.0.0.1");
+  reply_from.reply_source = ip("fd00::1");
+  other.source = ip("10.0.0.2");
+  bench.dataplane.rows = {to, reply_from, other};
+  EXPECT_FALSE(begin(request("DEL")));
+  EXPECT_TRUE(bench.state.attachments.empty());
+  EXPECT_EQ(bench.dataplane.taps.size(), 1U);
+  EXPECT_EQ(bench.dataplane.rows.size(), 3U);
+  bench.publish();
+  ASSERT_TRUE(answered);
+  EXPECT_EQ(answered->code, Code::ok);
+  ASSERT_EQ(bench.dataplane.rows.size(), 1U);
+  EXPECT_EQ(bench.dataplane.rows[0].source, ip("10.0.0.2"));
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, DelIsIdempotentAndNeedsNoNamespace) {
+  EXPECT_EQ(ask(request("DEL")).code, Code::ok);
+  ask(request("ADD"));
+  auto removal = request("DEL");
+  removal.netns.clear();
+  EXPECT_EQ(ask(removal).code, Code::ok);
+  EXPECT_EQ(ask(removal).code, Code::ok);
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, DelWorksWhenTheNamespaceIsGone) {
+  auto gone = request("ADD");
+  gone.netns = bench.folder.path + "/gone";
+  ask(gone);
+  EXPECT_EQ(ask(request("DEL")).code, Code::ok);
+  EXPECT_TRUE(bench.state.attachments.empty());
+  EXPECT_EQ(records(), 0U);
+}
+
+TEST_F(AttacherTest, DelDuringAddWaitsForIt) {
+  std::vector<std::string> order;
+  attacher->handle(request("ADD"), [&](const Reply&) { order.push_back("ADD"); });
+  attacher->handle(request("DEL"), [&](const Reply&) { order.push_back("DEL"); });
+  bench.settle();
+  EXPECT_EQ(order, (std::vector<std::string>{"ADD", "DEL"}));
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, AddressesAndPortsComeBackAfterARestart) {
+  const Reply before = ask(request("ADD"));
+  restart();
+  ASSERT_EQ(bench.state.attachments.size(), 1U);
+  EXPECT_NE(bench.state.attachments[0].port, nullptr);
+  EXPECT_EQ(bench.state.attachments[0].pod, "default/web");
+  EXPECT_EQ(bench.state.attachments[0].network, "podwire");
+  EXPECT_EQ(ask(request("ADD")).result, before.result);
+  EXPECT_NE(ask(request("ADD", "c2", "")).result["ips"], before.result["ips"]);
+}
+
+TEST_F(AttacherTest, PodWithoutNamespaceStaysWithoutPortUntilItsDel) {
+  ask(request("ADD"));
+  bench.dataplane.open_error = "namespace is gone";
+  restart();
+  ASSERT_EQ(bench.state.attachments.size(), 1U);
+  EXPECT_EQ(bench.state.attachments[0].port, nullptr);
+  EXPECT_EQ(ask(request("CHECK")).code, Code::check_failed);
+  bench.dataplane.open_error.clear();
+  EXPECT_NE(ask(request("ADD", "c2", "")).result["ips"][0]["address"], "10.0.0.1/32");
+  EXPECT_EQ(ask(request("DEL")).code, Code::ok);
+  EXPECT_EQ(records(), 1U);
+}
+
+TEST_F(AttacherTest, BadRecordsAreNamedAndLeftAlone) {
+  ask(request("ADD"));
+  const std::string folder = bench.config.state_dir + "/attachments/";
+  std::ofstream(folder + "bad.json") << R"({"version":1,"ips":["10.0.0.300"]})";
+  std::ofstream(folder + "half.json.new") << "{";
+  restart();
+  ASSERT_EQ(attacher->problems().size(), 1U);
+  EXPECT_EQ(attacher->problems()[0],
+            folder + "bad.json: is no attachment of podwire; remove it, or the pod again");
+  EXPECT_EQ(bench.state.attachments.size(), 1U);
+  EXPECT_FALSE(std::filesystem::exists(folder + "half.json.new"));
+  EXPECT_TRUE(std::filesystem::exists(folder + "bad.json"));
+}
+
+TEST_F(AttacherTest, PendingDeletesAreCarriedOut) {
+  ask(request("ADD"));
+  const std::string folder = bench.config.state_dir + "/pending-deletes/";
+  std::ofstream(folder + "c1-eth0.json") << cni::to_json(request("DEL")).dump();
+  std::ofstream(folder + "bad.json") << cni::to_json(request("ADD")).dump();
+  attacher->carry_out_pending();
+  bench.settle();
+  expect_nothing_left();
+  EXPECT_FALSE(std::filesystem::exists(folder + "c1-eth0.json"));
+  ASSERT_EQ(attacher->problems().size(), 1U);
+  EXPECT_EQ(attacher->problems()[0], folder + "bad.json: is no pending delete: command is ADD");
+}
+
+TEST_F(AttacherTest, CheckComparesWithWhatIsThere) {
+  auto check = request("CHECK");
+  EXPECT_EQ(ask(check).code, Code::unknown_container);
+  ask(request("ADD"));
+  check.addresses = {"10.0.0.1/32", "fd00::1/128"};
+  EXPECT_EQ(ask(check).code, Code::ok);
+  check.addresses = {"10.0.0.2/32"};
+  EXPECT_EQ(ask(check).message,
+            "prevResult names address 10.0.0.2/32, which this attachment has not");
+  check.addresses.clear();
+  check_error = "eth0: is down";
+  EXPECT_EQ(ask(check).message, "eth0: is down");
+}
+
+TEST_F(AttacherTest, GarbageIsWhatIsNotValidInItsNetwork) {
+  ask(request("ADD", "c1"));
+  ask(request("ADD", "c2", ""));
+  auto foreign = request("ADD", "c3", "");
+  foreign.network = "another";
+  ask(foreign);
+  cni::Request gc;
+  gc.command = "GC";
+  gc.network = "podwire";
+  gc.valid = {{"c2", "eth0"}};
+  EXPECT_EQ(ask(gc).code, Code::ok);
+  ASSERT_EQ(bench.state.attachments.size(), 2U);
+  EXPECT_EQ(bench.state.attachments[0].container_id, "c2");
+  EXPECT_EQ(bench.state.attachments[1].container_id, "c3");
+}
+
+TEST_F(AttacherTest, StatusSaysWhyPodsCannotBeAttached) {
+  EXPECT_EQ(ask(request("STATUS")).code, Code::ok);
+  bench.state.store.nodes.clear();
+  EXPECT_EQ(ask(request("STATUS")).code, Code::not_available);
+  bench.state.store.synced = false;
+  EXPECT_EQ(ask(request("STATUS")).message, "podwired has not read all objects yet");
+}
+
+// Random histories of everything at once: no address twice, records and taps as attachments.
+TEST_F(AttacherTest, KeepsItsBooksInRandomHistories) {
+  std::mt19937 random(7);
+  unsigned answers = 0, asked = 0;
+  for (int step = 0; step < 400; ++step) {
+    const std::string id = "c" + std::to_string(random() % 9);
+    auto r = request(random() % 2 == 0 ? "ADD" : "DEL", id, "");
+    r.netns = "/proc/self/ns/net";
+    bench.dataplane.open_error = random() % 10 == 0 ? "no" : "";
+    ++asked;
+    attacher->handle(r, [&](const Reply&) { ++answers; });
+    if (random() % 3 == 0) bench.publish();
+    if (random() % 50 == 0) {
+      bench.settle();
+      bench.dataplane.open_error.clear();
+      restart();
+    }
+    std::set<net::Address> seen;
+    for (const auto& attachment : bench.state.attachments) {
+      for (const auto& address : attachment.ips) ASSERT_TRUE(seen.insert(address).second);
+    }
+  }
+  bench.settle();
+  EXPECT_EQ(answers, asked);
+  EXPECT_EQ(records(), bench.state.attachments.size());
+  for (int i = 0; i < 9; ++i) ask(request("DEL", "c" + std::to_string(i), ""));
+  EXPECT_EQ(records(), 0U);
+  for (int i = 0; i < 6; ++i) {  // all six are free again
+    EXPECT_EQ(ask(request("ADD", "d" + std::to_string(i), "")).code, Code::ok);
+  }
+}
+
+}  // namespace
+}  // namespace podwire::control

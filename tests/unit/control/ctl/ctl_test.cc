@@ -1,0 +1,223 @@
+#include <gtest/gtest.h>
+
+#include "control/ctl/server.h"
+#include "control/ctl/text.h"
+#include "tests/unit/control/fake_dataplane.h"
+
+namespace podwire::control::ctl {
+namespace {
+
+using nlohmann::json;
+
+net::Address ip(const char* text) {
+  return *net::Address::parse(text);
+}
+
+class CtlTest : public testing::Test {
+ protected:
+  CtlTest() : sampler(bench.dataplane), sources{bench.state, sampler, problems} {
+    auto service = std::make_shared<tables::Service>();
+    service->id = 7;
+    service->name = "default/web:http";
+    service->protocol = 6;
+    service->affinity_seconds = 10800;
+    service->cluster = {{ip("10.0.0.1"), net::be16(8080), true},
+                        {ip("10.0.1.1"), net::be16(8080), false}};
+    service->local = {service->cluster[0]};
+    bench.services->frontends.set({ip("10.96.0.10"), net::be16(80), 6},
+                                  {service, tables::FrontendKind::cluster_ip, false, {}});
+    bench.services->frontends.set({ip("0.0.0.0"), net::be16(30080), 6},
+                                  {service, tables::FrontendKind::node_port, false, {}});
+    bench.routes->next_hops.resize(2);
+    bench.routes->next_hops[1].kind = tables::NextHopKind::tunnel;
+    bench.routes->next_hops[1].mtu = 1480;
+    bench.routes->next_hops[1].tunnel_destination = ip("192.0.2.2").v4();
+    bench.routes->prefixes.set(*net::Prefix::parse("10.0.1.0/24"), 1);
+    Attachment attachment;
+    attachment.container_id = "c1";
+    attachment.interface = "eth0";
+    attachment.pod = "default/web";
+    attachment.ips = {ip("10.0.0.1")};
+    attachment.port = std::make_shared<FakePort>();
+    bench.state.attachments.push_back(attachment);
+    bench.publish();
+    observe::FlowRow row;
+    row.protocol = 6;
+    row.state = "established";
+    row.source = ip("10.0.0.2");
+    row.source_port = net::be16(1234);
+    row.destination = ip("10.96.0.10");
+    row.destination_port = net::be16(80);
+    row.reply_source = ip("10.0.0.1");
+    row.service_id = 7;
+    observe::FlowRow other = row;
+    other.protocol = 17;
+    other.reply_source = ip("fd00::9");
+    other.service_id = 0;
+    bench.dataplane.rows = {row, other};
+    auto& counters = *bench.dataplane.worker_counters[0];
+    counters.received.add(10);
+    counters.sent.add(7);
+    counters.holding.add(1);
+    counters.drops[static_cast<std::size_t>(Reason::spoofed_ip)].add(2);
+    counters.ports[2].rx_packets.add(5);
+  }
+  json ask(const json& request) { return json::parse(answer(request.dump(), sources)); }
+  json result(const std::string& command) { return ask({{"command", command}})["result"]; }
+
+  Bench bench;
+  Sampler sampler;
+  std::vector<std::string> problems;
+  Sources sources;
+};
+
+TEST_F(CtlTest, StatusTellsWhatHoldsAndWhatDoesNot) {
+  json status = result("status");
+  EXPECT_EQ(status["node"], "n1");
+  EXPECT_EQ(status["synced"], true);
+  EXPECT_EQ(status["pods"], (json{{"attached", 1}, {"up", 1}}));
+  EXPECT_EQ(status["tables"][0], (json{{"table", "flows_v4"}, {"used", 7}, {"limit", 1024}}));
+  EXPECT_EQ(status["ledger"]["dropped"], 2);
+  EXPECT_TRUE(status["problems"].empty());
+  bench.state.input_problems = {"a.yaml:3: Service default/x: ports: is empty"};
+  bench.state.build_problems = {{"Service default/y", "node port 30080 is taken"}};
+  problems = {"attachment bad"};
+  bench.state.store.synced = false;
+  bench.state.source_healthy = false;
+  status = result("status");
+  EXPECT_EQ(status["synced"], false);
+  EXPECT_EQ(status["problems"],
+            (json{"a.yaml:3: Service default/x: ports: is empty",
+                  "Service default/y: node port 30080 is taken", "attachment bad"}));
+  const std::string text = report_text("status", status, false);
+  EXPECT_NE(text.find("NOT SYNCED"), std::string::npos);
+  EXPECT_NE(text.find("STALE"), std::string::npos);
+  EXPECT_NE(text.find("3 problems:\n  a.yaml:3: "), std::string::npos);
+  EXPECT_NE(text.find("ledger: 10 received + 0 originated = 7 sent + 2 dropped + 1 holding\n"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(CtlTest, PodsTellTheirPortsAndWhoIsMissing) {
+  bench.add_pod("waiting").ips = {ip("10.0.0.4")};
+  bench.add_pod("elsewhere").node_name = "n2";
+  bench.state.attachments[0].port->up();
+  const json pods = result("pods");
+  ASSERT_EQ(pods.size(), 2U);
+  EXPECT_EQ(pods[0]["pod"], "default/waiting");
+  EXPECT_EQ(pods[0]["attached"], false);
+  EXPECT_EQ(pods[1]["pod"], "default/web");
+  EXPECT_EQ(pods[1]["port"]["rxPackets"], 5);
+  const std::string text = report_text("pods", pods, false);
+  EXPECT_NE(text.find("not attached"), std::string::npos) << text;
+}
+
+TEST_F(CtlTest, ServicesGatherTheirFrontends) {
+  const json services = result("services");
+  ASSERT_EQ(services.size(), 1U);
+  EXPECT_EQ(services[0]["name"], "default/web:http");
+  EXPECT_EQ(services[0]["frontends"].size(), 2U);
+  EXPECT_EQ(services[0]["backends"].size(), 2U);
+  EXPECT_EQ(services[0]["backends"][0],
+            (json{{"address", "10.0.0.1"}, {"port", 8080}, {"local", true}}));
+  const std::string text = report_text("services", services, false);
+  EXPECT_NE(text.find("10.96.0.10"), std::string::npos) << text;
+  EXPECT_NE(text.find("nodePort"), std::string::npos) << text;
+}
+
+TEST_F(CtlTest, PoliciesNameThePodsOfThisNodeTheySelect) {
+  kube::NetworkPolicy policy;
+  policy.meta.ns = "default";
+  policy.meta.name = "deny";
+  policy.pod_selector.match_labels = {{"app", "web"}};
+  bench.state.store.network_policies["default/deny"] = policy;
+  bench.state.store.pods["default/web"].meta.labels = {{"app", "web"}};
+  auto& remote = bench.add_pod("remote");
+  remote.meta.labels = {{"app", "web"}};
+  remote.node_name = "n2";
+  const json policies = result("policies");
+  EXPECT_EQ(policies[0]["localPods"], json{"default/web"});
+  EXPECT_NE(report_text("policies", policies, false).find("default/web"), std::string::npos);
+}
+
+TEST_F(CtlTest, RoutesShowTheTunnel) {
+  const json routes = result("routes");
+  ASSERT_EQ(routes.size(), 1U);
+  EXPECT_EQ(routes[0]["prefix"], "10.0.1.0/24");
+  EXPECT_EQ(routes[0]["kind"], "tunnel");
+  EXPECT_EQ(routes[0]["tunnelTo"], "192.0.2.2");
+  EXPECT_NE(report_text("routes", routes, false).find("192.0.2.2"), std::string::npos);
+}
+
+TEST_F(CtlTest, FlowsAreChosenByPodServiceAndProtocol) {
+  const auto count = [&](json request) {
+    request["command"] = "flows";
+    return ask(request)["result"].size();
+  };
+  EXPECT_EQ(count(json::object()), 2U);
+  EXPECT_EQ(count({{"limit", 1}}), 1U);
+  EXPECT_EQ(count({{"protocol", "udp"}}), 1U);
+  EXPECT_EQ(count({{"protocol", "132"}}), 0U);
+  EXPECT_EQ(count({{"pod", "default/web"}}), 1U);
+  EXPECT_EQ(count({{"service", "default/web"}}), 1U);
+  EXPECT_EQ(count({{"service", "default/web:http"}}), 1U);
+  const json flows = ask({{"command", "flows"}, {"service", "default/web"}})["result"];
+  EXPECT_EQ(flows[0]["source"], "10.0.0.2:1234");
+  EXPECT_EQ(flows[0]["service"], "default/web:http");
+  EXPECT_NE(report_text("flows", flows, false).find("established"), std::string::npos);
+}
+
+TEST_F(CtlTest, RefusesWithASentence) {
+  const auto error = [&](const std::string& line) {
+    return json::parse(answer(line, sources))["error"].get<std::string>();
+  };
+  EXPECT_EQ(error("{"), "the request is not a JSON object");
+  EXPECT_EQ(error("{}"), "command is missing or not a string");
+  EXPECT_EQ(error(R"({"command":"fly"})"), "command \"fly\" is not known to this podwired");
+  EXPECT_EQ(error(R"({"command":"flows","limit":-1})"), "limit is not a number from 0 to 10000000");
+  EXPECT_EQ(error(R"({"command":"flows","pod":1})"), "pod is not a string");
+  EXPECT_EQ(error(R"({"command":"flows","pod":"a/b"})"),
+            "no Pod a/b with an address is known here");
+  EXPECT_EQ(error(R"({"command":"flows","service":"default/we"})"),
+            "no Service default/we is in force");
+  EXPECT_EQ(error(R"({"command":"flows","protocol":"300"})"),
+            "protocol: \"300\" is not tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255");
+  EXPECT_FALSE(error("{\"command\":\"\xff\"}").empty());
+}
+
+TEST_F(CtlTest, DropsTellReasonsMeaningAndLedger) {
+  const json drops = result("drops");
+  EXPECT_EQ(drops["reasons"].size(), kReasons - 1);
+  const std::string text = report_text("drops", drops, false);
+  EXPECT_NE(text.find("spoofed_ip"), std::string::npos);
+  EXPECT_NE(text.find("source IP address is not the pod's"), std::string::npos);
+  EXPECT_EQ(text.find("too_big"), std::string::npos);
+  EXPECT_NE(report_text("drops", drops, true).find("too_big"), std::string::npos);
+}
+
+TEST_F(CtlTest, CountersAndTopHaveText) {
+  EXPECT_NE(report_text("counters", result("counters"), false).find("WORKER-0"), std::string::npos);
+  sampler.sample(3);
+  bench.dataplane.worker_counters[0]->drops[static_cast<std::size_t>(Reason::too_big)].add(1000);
+  sampler.sample(3);
+  const std::string text = report_text("top", result("top"), false);
+  EXPECT_NE(text.find("podwired on n1"), std::string::npos);
+  EXPECT_NE(text.find("too_big"), std::string::npos) << text;
+}
+
+TEST_F(CtlTest, WorksBeforeTheFirstSnapshot) {
+  bench.state.snapshot = nullptr;
+  for (const char* command :
+       {"status", "pods", "services", "policies", "routes", "drops", "counters", "top"}) {
+    const json answered = result(command);
+    EXPECT_FALSE(report_text(command, answered, true).empty()) << command;
+  }
+}
+
+TEST(TableText, AlignsNumbersToTheRight) {
+  EXPECT_EQ(table_text({"NAME", "N"}, {{"a", "1"}, {"long", "100"}}),
+            "NAME    N\na       1\nlong  100\n");
+}
+
+}  // namespace
+}  // namespace podwire::control::ctl
