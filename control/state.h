@@ -18,8 +18,6 @@
 namespace podwire::control {
 
 struct State {
-  State(const Config& given_config, DataplaneLink& link) : config(given_config), dataplane(link) {}
-
   const Config& config;
   DataplaneLink& dataplane;
   Store store{};

@@ -17,7 +17,7 @@ class io_context;
 namespace podwire::control {
 
 struct LineServerOptions {
-  std::string path;
+  std::string path{};
   std::size_t longest_line = 64 * 1024;  // of a request, in bytes
   unsigned most_connections = 256;       // more are closed unanswered
   unsigned idle_ms = 5000;               // for the request to arrive and the reply to be taken

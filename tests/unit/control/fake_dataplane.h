@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/log.h"
 #include "control/loop_hooks.h"
 #include "control/state.h"
 
@@ -92,7 +93,8 @@ class TemporaryFolder {
 // Node n1 with 10.0.0.0/29 and fd00::/125, the Pod default/web on it, everything synced.
 class Bench {
  public:
-  Bench() : config(make_config(folder)), state(config, dataplane) {
+  Bench() : config(make_config(folder)), state{config, dataplane} {
+    set_log_level(LogLevel::error);
     dataplane.add_worker();
     kube::Node node;
     node.meta.name = "n1";
