@@ -37,7 +37,7 @@ namespace podwire {
   X(tcp_untracked, "TCP segment of no known flow that does not open one")                         \
   X(icmp_untracked, "ICMP error about a packet of no known flow")                                 \
   X(flow_limit, "flow table is at its limit")                                                     \
-  X(flow_ports, "no free source port for masquerading")                                           \
+  X(flow_ports, "no free source port, or no address of this node, for masquerading")              \
   X(service_no_endpoints, "Service has no endpoints; the sender was told")                        \
   X(service_no_local_endpoints, "Service with a Local traffic policy has no endpoint here")       \
   X(service_port_closed, "no such port on a live ClusterIP; the sender was told")                 \

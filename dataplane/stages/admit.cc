@@ -101,6 +101,7 @@ Verdict enter(Packet& p, const Admission& a, Worker& w) {
         p.flow = entry;
         p.reply = false;
         p.fresh = false;
+        count_passed(p, *entry, w);
         return Verdict::next();
       case flow::Outcome::exists:
         if (join<F>(p, flow.forward, w)) return Verdict::next();

@@ -55,7 +55,7 @@ Verdict judge_again(Packet& p, Worker& w) {
   w.counters.policy_rejudged.add();
   if (!answer.allowed) {
     tell(question, answer, w);
-    map.erase(flow);
+    if (map.erase(flow)) w.counters.flows_removed.add();
     return Verdict::drop(Reason::policy_changed);
   }
   flow.policy_generation.store(w.snapshot->policy_generation, std::memory_order_relaxed);

@@ -45,7 +45,7 @@ struct Track {
     auto& map = w.shared.flows->map<F>();
     flow::Flow<F>* flow = map.find(key_of<F>(p), p.hash, p.hint);
     if (flow != nullptr && reopens(p, *flow)) [[unlikely]] {
-      map.erase(*flow);
+      if (map.erase(*flow)) w.counters.flows_removed.add();
       flow = nullptr;
     }
     if (flow == nullptr) {

@@ -64,7 +64,7 @@ unsigned buffers_in_use() {
 
 }  // namespace
 
-void start_eal() {
+void start_eal(unsigned memory_mb) {
   static bool started = false;
   if (started) return;
   started = true;
@@ -78,7 +78,7 @@ void start_eal() {
                                      "--no-pci",
 
                                      "-m",
-                                     "128",
+                                     std::to_string(memory_mb),
                                      "--no-telemetry",
                                      "--no-shconf",
                                      "--log-level=warning",

@@ -31,9 +31,9 @@
 
 namespace podwire::test {
 
-// Starts DPDK's EAL once per program: in memory, without huge pages or devices. Later calls do
-// nothing. Ends the program with a sentence when it cannot.
-void start_eal();
+// Starts DPDK's EAL once per program: without huge pages, devices or files. Later calls do nothing.
+// Ends the program with a sentence when it cannot.
+void start_eal(unsigned memory_mb = 128);
 
 inline constexpr const char* kNodeV4 = "192.0.2.1";
 inline constexpr const char* kNodeV6 = "2001:db8:2::1";

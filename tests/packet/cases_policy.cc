@@ -99,9 +99,10 @@ FAMILY_CASE(PolicyChangeCutsFlowAtItsNextPacket) {
   world.isolate("b", true, {{.peers = {n.c}}});
   world.publish();
   // The reply is judged by the question, which is no longer allowed.
-  RUN(world, {.in = {{"b", answer}},
-              .out = {},
-              .counters = {{"drop.policy_changed", 1}, {"policy_rejudged", 1}}});
+  RUN(world,
+      {.in = {{"b", answer}},
+       .out = {},
+       .counters = {{"drop.policy_changed", 1}, {"policy_rejudged", 1}, {"flows_removed", 1}}});
   RUN(world, {.in = {{"a", question}}, .out = {}, .counters = {{"drop.policy_ingress", 1}}});
 }
 

@@ -30,7 +30,7 @@ INCLUDES = {
                  "dataplane/reasons.h", "dataplane/result.h", "dataplane/check.h"],
     "cni-shim/": ["control/cni/protocol.h"],
     "tests/": ["dataplane/", "control/", "cni-shim/", "tests/"],
-    "bench/": ["dataplane/", "control/", "tests/packet/", "bench/"],
+    "bench/": ["dataplane/", "control/", "tests/packet/", "tests/lib/", "bench/"],
 }
 FOLDERS_WITH_README = ["dataplane", "dataplane/io", "dataplane/flow", "dataplane/stages",
                        "dataplane/tables", "dataplane/net", "dataplane/observe", "control",
