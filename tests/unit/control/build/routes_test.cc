@@ -1,0 +1,226 @@
+#include <gtest/gtest.h>
+
+#include "tests/unit/control/build/cluster.h"
+
+namespace podwire::control::build {
+namespace {
+
+using tables::NextHop;
+using tables::NextHopKind;
+
+const char* kNodes = R"(
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.1.0.0/24, 'fd01::/64']}
+status: {addresses: [{type: InternalIP, address: 192.168.0.1}, {type: InternalIP, address: 'fd99::1'}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+spec: {podCIDRs: [10.1.2.0/24, 'fd01:2::/64']}
+status: {addresses: [{type: InternalIP, address: 192.168.0.2}, {type: InternalIP, address: 'fd99::2'}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n3}
+spec: {podCIDRs: [10.1.3.0/24]}
+status: {addresses: [{type: InternalIP, address: 172.16.0.3}]}
+)";
+
+class Routes : public testing::Test {
+ protected:
+  Routes() { cluster.apply(kNodes); }
+  void pool(const char* mode, bool nat = true) {
+    cluster.apply(std::string("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: "
+                              "p}\nspec: {cidr: 10.1.0.0/16, natOutgoing: ") +
+                  (nat ? "true" : "false") + ", ipipMode: " + mode + "}\n");
+  }
+  void neighbour(const char* address, const char* mac) {
+    cluster.linux_state.neighbours.push_back({ip(address), *net::Mac::parse(mac)});
+    cluster.linux_changed = true;
+  }
+  const NextHop& to(const std::string& address) {
+    table = cluster.build().routes;
+    return table->at(table->find(ip(address)));
+  }
+  tables::NextHopId id_to(const std::string& address) {
+    return cluster.build().routes->find(ip(address));
+  }
+  Cluster cluster;
+  std::shared_ptr<const tables::RouteTable> table;
+};
+
+TEST_F(Routes, OwnAddressesPodsAndTheRestOfTheOwnRange) {
+  cluster.attach("shop/web", {"10.1.0.2", "fd01::2"}).mtu = 1450;
+  EXPECT_EQ(to("192.168.0.1").kind, NextHopKind::host);
+  EXPECT_EQ(to("fd99::1").kind, NextHopKind::host);
+  const NextHop pod = to("10.1.0.2");
+  EXPECT_EQ(pod.kind, NextHopKind::pod);
+  EXPECT_EQ(pod.mtu, 1450);
+  EXPECT_EQ(pod.destination_mac.to_string(), "02:00:00:00:00:09");
+  EXPECT_EQ(pod.source_mac, net::kGatewayMac);
+  EXPECT_EQ(cluster.built.snapshot->ports->find(pod.port)->name, "shop/web/eth0");
+  EXPECT_EQ(to("fd01::2").kind, NextHopKind::pod);
+  EXPECT_EQ(to("10.1.0.3").kind, NextHopKind::blackhole);
+  cluster.detach("shop/web");
+  EXPECT_EQ(to("10.1.0.2").kind, NextHopKind::blackhole);
+}
+
+TEST_F(Routes, AlwaysTunnelsOverTheGatewayLinuxWouldTake) {
+  pool("Always");
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::unresolved);
+  EXPECT_EQ(to("10.1.2.9").gateway, ip("192.168.0.2"));
+  EXPECT_EQ(cluster.built.wanted_neighbours,
+            (std::vector{ip("192.168.0.2"), ip("192.168.0.254"), ip("fd99::2")}));
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  const NextHop near = to("10.1.2.9");
+  EXPECT_EQ(near.kind, NextHopKind::tunnel);
+  EXPECT_EQ(near.mtu, 1480);
+  EXPECT_EQ(near.tunnel_source, ip("192.168.0.1").v4());
+  EXPECT_EQ(near.tunnel_destination, ip("192.168.0.2").v4());
+  EXPECT_EQ(near.destination_mac.to_string(), "02:00:00:00:00:22");
+  const NextHop far = to("10.1.3.9");
+  EXPECT_EQ(far.kind, NextHopKind::tunnel);
+  EXPECT_EQ(far.tunnel_destination, ip("172.16.0.3").v4());
+  EXPECT_EQ(far.destination_mac.to_string(), "02:00:00:00:00:fe");
+  // IPv6 is routed plain.
+  EXPECT_EQ(to("fd01:2::9").kind, NextHopKind::unresolved);
+  EXPECT_EQ(to("fd01:2::9").mtu, 1500);
+  EXPECT_EQ(to("fd01:2::9").gateway, ip("fd99::2"));
+}
+
+TEST_F(Routes, CrossSubnetTunnelsOnlyOutOfTheOwnSubnet) {
+  pool("CrossSubnet");
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::link);
+  EXPECT_EQ(to("10.1.2.9").mtu, 1500);
+  EXPECT_EQ(to("10.1.3.9").kind, NextHopKind::tunnel);
+  // The annotation's mask goes before the host tap's.
+  kube::Node self = cluster.store.nodes.at("n1");
+  self.ipv4_subnet = prefix("192.168.0.0/31");
+  cluster.writer.put(self);
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::tunnel);
+}
+
+TEST_F(Routes, NeverAndNoPoolAreRoutedPlain) {
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::link);
+  pool("Never");
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::link);
+  EXPECT_EQ(to("10.1.3.9").gateway, ip("192.168.0.254"));
+}
+
+TEST_F(Routes, NodesAreReachedPlainButByTunnelFromPods) {
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  EXPECT_EQ(to("192.168.0.2").kind, NextHopKind::link);
+  EXPECT_EQ(to("192.168.0.2").pod_source_twin, tables::kNoNextHop);
+  pool("Always");
+  EXPECT_EQ(to("192.168.0.2").kind, NextHopKind::link);
+  EXPECT_EQ(table->at(to("192.168.0.2").pod_source_twin).kind, NextHopKind::tunnel);
+  EXPECT_TRUE(table->is_tunnel_peer(ip("192.168.0.2").v4()));
+  EXPECT_TRUE(table->is_tunnel_peer(ip("172.16.0.3").v4()));
+  EXPECT_FALSE(table->is_tunnel_peer(ip("192.168.0.1").v4()));
+  EXPECT_FALSE(table->is_tunnel_peer(ip("192.168.0.9").v4()));
+}
+
+TEST_F(Routes, LinuxsRoutesAndNeighboursCarryTheRest) {
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  neighbour("192.168.0.50", "02:00:00:00:00:50");
+  EXPECT_EQ(to("8.8.8.8").destination_mac.to_string(), "02:00:00:00:00:fe");
+  EXPECT_EQ(to("192.168.0.50").destination_mac.to_string(), "02:00:00:00:00:50");
+  EXPECT_EQ(to("192.168.0.51").kind, NextHopKind::unresolved);
+  EXPECT_TRUE(to("192.168.0.51").gateway.is_unspecified());
+  EXPECT_EQ(to("2001:db8::1").kind, NextHopKind::none);  // no IPv6 default route
+  auto& routes = cluster.linux_state.routes;
+  routes.push_back({prefix("10.77.0.0/16"), ip("192.168.0.50"), true, true, false, 10, 3});
+  routes.push_back({prefix("10.77.0.0/16"), ip("192.168.0.254"), true, true, false, 5, 3});
+  routes.push_back({prefix("10.78.0.0/16"), ip("0.0.0.0"), false, false, true, 0, 3});
+  routes.push_back({prefix("10.79.0.0/16"), ip("0.0.0.0"), false, false, false, 0, 3});
+  cluster.linux_changed = true;
+  EXPECT_EQ(to("10.77.1.1").gateway, ip("192.168.0.254"));  // the lower metric
+  EXPECT_EQ(to("10.78.1.1").kind, NextHopKind::blackhole);
+  EXPECT_EQ(to("10.79.1.1").kind, NextHopKind::host);  // behind another device of the node
+}
+
+TEST_F(Routes, NumbersStayWhileTheMeaningStays) {
+  pool("Always");
+  const auto before = id_to("10.1.2.9");
+  const auto generation = cluster.built.snapshot->route_generation;
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  EXPECT_EQ(id_to("10.1.2.9"), before);
+  // The neighbour's own route came along: that prefix now leads elsewhere.
+  const auto with_neighbour = cluster.built.snapshot->route_generation;
+  cluster.linux_state.neighbours.back().mac = *net::Mac::parse("02:00:00:00:00:23");
+  cluster.linux_changed = true;
+  EXPECT_EQ(to("10.1.2.9").destination_mac.to_string(), "02:00:00:00:00:23");
+  EXPECT_EQ(id_to("10.1.2.9"), before);
+  EXPECT_EQ(cluster.built.snapshot->route_generation, with_neighbour);
+  EXPECT_EQ(with_neighbour, generation);  // a node's address is a route of its own
+  cluster.writer.remove(kube::Kind::node, "n2");
+  EXPECT_NE(id_to("10.1.2.9"), before);
+  EXPECT_GT(cluster.built.snapshot->route_generation, generation);
+}
+
+TEST_F(Routes, MasqueradesFromPoolsToWhatIsInNone) {
+  pool("Always");
+  to("10.1.2.9");
+  EXPECT_TRUE(table->masquerades(ip("10.1.0.2"), ip("8.8.8.8")));
+  EXPECT_FALSE(table->masquerades(ip("10.1.0.2"), ip("10.1.9.9")));
+  EXPECT_FALSE(table->masquerades(ip("8.8.8.8"), ip("9.9.9.9")));
+  EXPECT_EQ(table->masquerade_v4, ip("192.168.0.1"));
+  EXPECT_EQ(table->masquerade_v6, ip("fd99::1"));
+  pool("Always", false);
+  to("10.1.2.9");
+  EXPECT_FALSE(table->masquerades(ip("10.1.0.2"), ip("8.8.8.8")));
+}
+
+TEST_F(Routes, SaysWhatCannotBeRouted) {
+  cluster.apply(
+      "apiVersion: v1\nkind: Node\nmetadata: {name: n4}\nspec: {podCIDRs: [10.1.3.0/24, "
+      "'fd01:4::/64']}\nstatus: {addresses: [{type: InternalIP, address: 172.16.0.4}]}\n");
+  cluster.build();
+  EXPECT_EQ(cluster.problems(),
+            "Node n4: has pod range 10.1.3.0/24, which another node has too and keeps\n"
+            "Node n4: has pod range fd01:4::/64 but no InternalIP of that family\n");
+  EXPECT_EQ(to("10.1.3.9").gateway, ip("192.168.0.254"));
+}
+
+TEST(Ports, NumbersAreNotGivenAgainWhileASnapshotKnowsTheirOwner) {
+  Cluster cluster;
+  const auto id_of = [&](const char* name) {
+    const auto& ports = cluster.built.snapshot->ports->ports;
+    for (std::size_t n = 0; n < ports.size(); ++n) {
+      if (ports[n].role == tables::PortRole::pod && ports[n].name == name)
+        return static_cast<int>(n);
+    }
+    return -1;
+  };
+  cluster.attach("a/one", {"10.1.0.1"});
+  cluster.build();
+  const int first = id_of("a/one/eth0");
+  ASSERT_GE(first, 2);
+  // A worker may still read this one.
+  auto held = std::move(cluster.built.snapshot);
+  const auto generation = held->ports->generation;
+  cluster.detach("a/one");
+  cluster.attach("a/two", {"10.1.0.2"});
+  cluster.build();
+  EXPECT_NE(id_of("a/two/eth0"), first);
+  EXPECT_GT(cluster.built.snapshot->ports->generation, generation);
+  held.reset();
+  cluster.attach("a/three", {"10.1.0.3"});
+  cluster.build();
+  EXPECT_EQ(id_of("a/three/eth0"), first);
+  // The same attachment opened anew is another port.
+  cluster.attachments.front().port = std::make_shared<IdlePort>();
+  cluster.attachments_changed = true;
+  const int two = id_of("a/two/eth0");
+  cluster.build();
+  EXPECT_NE(id_of("a/two/eth0"), two);
+}
+
+}  // namespace
+}  // namespace podwire::control::build
