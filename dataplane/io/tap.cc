@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "dataplane/check.h"
+#include "dataplane/io/merge.h"
 #include "dataplane/io/virtio_header.h"
 
 namespace podwire::io {
@@ -50,7 +51,9 @@ bool TapPort::up() const noexcept {
 }
 
 Port::Extra TapPort::extra() const noexcept {
-  return {.originated = 0, .missed = missed_.load(std::memory_order_relaxed)};
+  return {.originated = 0,
+          .missed = missed_.load(std::memory_order_relaxed),
+          .unsent = unsent_.load(std::memory_order_relaxed)};
 }
 
 TapPort::Read TapPort::read_frame(int descriptor, rte_mbuf& first, rte_mbuf& second) noexcept {
@@ -111,30 +114,35 @@ unsigned TapPort::receive(unsigned queue, std::span<rte_mbuf*> out) noexcept {
   return count;
 }
 
-bool TapPort::write_frame(int descriptor, rte_mbuf& frame) noexcept {
+TapPort::Write TapPort::write_frame(int descriptor, rte_mbuf& frame) noexcept {
   VirtioHeader header;
   std::array<iovec, kMaxSegments + 1> parts;
-  if (frame.nb_segs > kMaxSegments || !make_virtio_header(frame, header)) return false;
+  if (frame.nb_segs > kMaxSegments || !make_virtio_header(frame, header)) return Write::impossible;
   parts[0] = {&header, sizeof header};
   int used = 1;
   for (rte_mbuf* segment = &frame; segment != nullptr; segment = segment->next) {
-    parts[used++] = {rte_pktmbuf_mtod(segment, void*), segment->data_len};
+    parts[static_cast<unsigned>(used++)] = {rte_pktmbuf_mtod(segment, void*), segment->data_len};
   }
   while (writev(descriptor, parts.data(), used) < 0) {
     if (errno == EINTR) continue;
     if (errno == EBADFD) up_.store(false, std::memory_order_relaxed);
-    return false;
+    return errno == EINVAL ? Write::impossible : Write::blocked;
   }
-  return true;
+  return Write::done;
 }
 
 unsigned TapPort::transmit(unsigned worker, std::span<rte_mbuf*> frames) noexcept {
   const int descriptor = descriptors_[worker % descriptors_.size()];
   unsigned taken = 0;
-  for (rte_mbuf* frame : frames) {
-    if (!write_frame(descriptor, *frame)) break;
+  while (taken < frames.size()) {
+    rte_mbuf* frame = frames[taken];
+    const unsigned merged = merge_front(frames.subspan(taken));
+    const Write written = write_frame(descriptor, *frame);
+    // A merged frame cannot be given back in parts.
+    if (written == Write::blocked && merged == 1) break;
+    if (written != Write::done) unsent_.fetch_add(merged, std::memory_order_relaxed);
     rte_pktmbuf_free(frame);
-    ++taken;
+    taken += merged;
   }
   return taken;
 }

@@ -36,14 +36,17 @@ class TapPort final : public Port {
  private:
   enum class Read : unsigned char { frame, refused, empty };
   Read read_frame(int descriptor, rte_mbuf& first, rte_mbuf& second) noexcept;
-  [[nodiscard]] bool write_frame(int descriptor, rte_mbuf& frame) noexcept;
+  // blocked: not now, or never again; the frame itself is good. impossible: its flags contradict
+  // it.
+  enum class Write : unsigned char { done, blocked, impossible };
+  Write write_frame(int descriptor, rte_mbuf& frame) noexcept;
 
   std::vector<int> descriptors_;
   rte_mempool& packets_;
   rte_mempool& large_;
   const char* kind_;
   std::atomic<bool> up_{true};
-  std::atomic<std::uint64_t> missed_{0};  // frames whose header contradicted them: rare, any worker
+  std::atomic<std::uint64_t> missed_{0}, unsent_{0};  // rare; any worker
 };
 
 }  // namespace podwire::io
