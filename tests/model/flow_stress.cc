@@ -334,28 +334,40 @@ TYPED_TEST(FlowStress, LimitHoldsUnderPressure) {
 // the forward's.
 TYPED_TEST(FlowStress, BothDirectionsAgreeOnTheState) {
   using F = TypeParam;
-  constexpr unsigned kRounds = 150 * kScale;
+  constexpr unsigned kRounds = 40 * kScale, kFlows = 64;
   constexpr std::uint8_t kSyn = net::Tcp::syn, kAck = net::Tcp::ack, kFin = net::Tcp::fin;
   tables::Quiescence quiescence(kThreads);
-  FlowMap<F> map(kThreads + 1, FlowTimeouts{}, quiescence);
+  FlowMap<F> map(kFlows, FlowTimeouts{}, quiescence);
+  std::array<Flow<F>*, kFlows> flows{};
   std::atomic<unsigned> wrong{0};
   std::barrier barrier(kThreads);
   const auto rest = resting(map, quiescence, barrier);
   in_threads([&](unsigned self) {
     quiescence.online(self);
     for (unsigned round = 0; round < kRounds; ++round) {
-      const auto key = test_key<F>(kTcp, round, 1, 2, 80);
-      Flow<F>* flow = map.insert(marked<F>(key, key), 0).flow;
-      Flow<F>& mine = self % 2 == 0 ? *flow : map.at(flow->peer);
-      for (const std::uint8_t flags : {kSyn, static_cast<std::uint8_t>(kSyn | kAck), kAck, kFin,
-                                       kAck, static_cast<std::uint8_t>(kFin | kAck), kAck}) {
-        map.passed(mine, 60, kTcp, flags, 0);
+      if (self == 0) {
+        for (unsigned n = 0; n < kFlows; ++n) {
+          const auto key = test_key<F>(kTcp, round, static_cast<std::uint16_t>(n + 1), 2, 80);
+          flows[n] = map.insert(marked<F>(key, key), 0).flow;
+        }
       }
       barrier.arrive_and_wait();
-      if (flow->state.load() != map.at(flow->peer).state.load()) ++wrong;
-      if (flow->state.load() == State::syn_sent) ++wrong;
+      for (Flow<F>* flow : flows) {
+        Flow<F>& mine = self % 2 == 0 ? *flow : map.at(flow->peer);
+        for (const std::uint8_t flags : {kSyn, static_cast<std::uint8_t>(kSyn | kAck), kAck, kFin,
+                                         kAck, static_cast<std::uint8_t>(kFin | kAck), kAck}) {
+          map.passed(mine, 60, kTcp, flags, 0);
+        }
+      }
       barrier.arrive_and_wait();
-      map.erase(*flow);
+      for (const Flow<F>* flow : flows) {
+        if (flow->state.load() != map.at(flow->peer).state.load()) ++wrong;
+        if (flow->state.load() == State::syn_sent) ++wrong;
+      }
+      barrier.arrive_and_wait();
+      if (self == 0) {
+        for (Flow<F>* flow : flows) map.erase(*flow);
+      }
       rest(self);
     }
     quiescence.offline(self);
