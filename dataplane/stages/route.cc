@@ -53,8 +53,9 @@ Reason refusal(const Packet& p, const NextHop& hop, const tables::Snapshot& snap
     return tunnel ? Reason::tunnel_bad_inner : Reason::no_route;
   }
   if (p.icmp_error) return Reason::none;
-  const NextHopKind back = routes.at(routes.find(flow.source)).kind;
-  if (back == NextHopKind::pod || back == NextHopKind::host) {
+  // Own addresses are parse's. A source behind another device of the node is let through: the way
+  // there need not be the way back.
+  if (routes.at(routes.find(flow.source)).kind == NextHopKind::pod) {
     return tunnel ? Reason::tunnel_bad_inner : Reason::bad_address;
   }
   const bool known = !tunnel || routes.pools.find(flow.source) != nullptr ||
