@@ -1,12 +1,10 @@
 #include "control/cni/pod_side.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <ifaddrs.h>
 #include <linux/if_addr.h>
 #include <linux/neighbour.h>
 #include <net/if.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,38 +14,10 @@
 #include <sstream>
 
 #include "control/cni/netlink.h"
-#include "dataplane/check.h"
+#include "dataplane/io/namespace.h"
 
 namespace podwire::control {
 namespace {
-
-// The calling thread is in another network namespace for as long as this lives.
-class InNamespace {
- public:
-  explicit InNamespace(const std::string& path) {
-    home_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    const int target = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (home_ < 0 || target < 0 || setns(target, CLONE_NEWNET) != 0) {
-      error_ = errno;
-    } else {
-      entered_ = true;
-    }
-    if (target >= 0) close(target);
-  }
-  ~InNamespace() {
-    if (entered_) {
-      check(setns(home_, CLONE_NEWNET) == 0, "cannot leave a pod's network namespace");
-    }
-    if (home_ >= 0) close(home_);
-  }
-  InNamespace(const InNamespace&) = delete;
-  InNamespace& operator=(const InNamespace&) = delete;
-  [[nodiscard]] int error() const { return entered_ ? 0 : error_; }
-
- private:
-  int home_ = -1, error_ = 0;
-  bool entered_ = false;
-};
 
 std::string place(const PodSide& pod) {
   return pod.netns + ": " + pod.interface;
@@ -219,13 +189,7 @@ bool is_up(const std::string& interface) {
   return up;
 }
 
-}  // namespace
-
-Result<void> set_up_pod_side(const PodSide& pod) {
-  const InNamespace inside(pod.netns);
-  if (inside.error() != 0) {
-    return fail(pod.netns + ": cannot be entered: " + std::strerror(inside.error()));
-  }
+Result<void> set_up_here(const PodSide& pod) {
   const unsigned index = if_nametoindex(pod.interface.c_str());
   if (index == 0) return fail(place(pod) + ": is not there");
   if (auto done = set_ipv6(pod); !done) return done;
@@ -240,11 +204,7 @@ Result<void> set_up_pod_side(const PodSide& pod) {
   return {};
 }
 
-Result<void> check_pod_side(const PodSide& pod) {
-  const InNamespace inside(pod.netns);
-  if (inside.error() != 0) {
-    return fail(pod.netns + ": cannot be entered: " + std::strerror(inside.error()));
-  }
+Result<void> check_here(const PodSide& pod) {
   if (if_nametoindex(pod.interface.c_str()) == 0) return fail(place(pod) + ": is not there");
   if (!is_up(pod.interface)) return fail(place(pod) + ": is down");
   for (const net::Address& ip : pod.ips) {
@@ -256,6 +216,23 @@ Result<void> check_pod_side(const PodSide& pod) {
     }
   }
   return {};
+}
+
+Result<void> inside(const PodSide& pod, Result<void> (*act)(const PodSide&)) {
+  Result<void> done;
+  if (auto entered = io::in_namespace(pod.netns, [&] { done = act(pod); }); !entered) {
+    return entered;
+  }
+  return done;
+}
+
+}  // namespace
+
+Result<void> set_up_pod_side(const PodSide& pod) {
+  return inside(pod, set_up_here);
+}
+Result<void> check_pod_side(const PodSide& pod) {
+  return inside(pod, check_here);
 }
 
 }  // namespace podwire::control

@@ -1,7 +1,6 @@
 // The pod's side of its interface, set up over netlink inside the pod's network namespace:
 // addresses of one host each, and everything else by way of a gateway that podwire answers for, as
-// Calico's pods have it (169.254.1.1). Enters the namespace with the calling thread and comes back
-// before it returns. Control thread only.
+// Calico's pods have it (169.254.1.1). Control thread only.
 #pragma once
 
 #include <cstdint>

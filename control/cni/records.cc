@@ -84,7 +84,7 @@ std::optional<Attachment> from_json(const std::string& text) {
   if (!parsed_mac || version == json.end() || *version != 1 || mtu == json.end() ||
       !mtu->is_number_unsigned() || mtu->get<std::uint64_t>() > 65535 || ips == json.end() ||
       !ips->is_array() || !cni::is_container_id(a.container_id) ||
-      !cni::is_interface_name(a.interface)) {
+      !cni::is_interface_name(a.interface) || !a.netns.starts_with('/')) {
     return std::nullopt;
   }
   a.mac = *parsed_mac;

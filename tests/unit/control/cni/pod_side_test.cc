@@ -107,9 +107,9 @@ TEST_F(PodSideTest, SaysWhatIsMissing) {
   EXPECT_EQ(set_up_pod_side(pod).error().message, pod.netns + ": net1: is not there");
   pod.netns = "/nonexistent";
   EXPECT_EQ(set_up_pod_side(pod).error().message,
-            "/nonexistent: cannot be entered: No such file or directory");
+            "network namespace /nonexistent: No such file or directory");
   pod.netns = "/dev/null";
-  EXPECT_EQ(set_up_pod_side(pod).error().message, "/dev/null: cannot be entered: Invalid argument");
+  EXPECT_EQ(set_up_pod_side(pod).error().message, "/dev/null is not a network namespace");
 }
 
 }  // namespace
