@@ -69,7 +69,7 @@ std::vector<std::uint32_t> draw(const std::string& distribution, std::uint32_t f
   return out;
 }
 
-void stop(const std::string& sentence) {
+[[noreturn]] void stop(const std::string& sentence) {
   std::cerr << "path: " << sentence << "\n";
   std::exit(1);
 }
@@ -136,7 +136,7 @@ void check_packets(World& world, const FlowCase& c, const Frames& frames, std::u
     const auto out = c.leaves(i);
     auto frame = world.addressed_out(out.port, out.frame);
     if (sent.size() != 1) stop(std::string(c.name) + ": flow " + std::to_string(i) + " is lost");
-    const Bytes actual = bytes_of(*sent.front());
+    const Bytes actual = test::bytes_of(*sent.front());
     if (frame.tunnel) frame.tunnel->id = static_cast<std::uint16_t>(actual[18] << 8U | actual[19]);
     if (actual != frame_bytes(frame)) {
       stop(std::string(c.name) + ": flow " + std::to_string(i) + " leaves wrongly:\n" +
