@@ -1,6 +1,7 @@
 #include "control/change_log.h"
 
-#include <algorithm>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "control/log.h"
@@ -9,17 +10,16 @@ namespace podwire::control {
 
 std::size_t ChangeLog::tell(std::vector<std::string> problems) {
   const auto before = std::exchange(now_, std::move(problems));
-  const auto holds = [](const std::vector<std::string>& all, const std::string& one) {
-    return std::ranges::find(all, one) != all.end();
-  };
+  const std::set<std::string_view> old(before.begin(), before.end());
+  const std::set<std::string_view> held(now_.begin(), now_.end());
   std::size_t added = 0;
-  for (const std::string& problem : now_) {
-    if (holds(before, problem)) continue;
+  for (const std::string_view problem : held) {
+    if (old.contains(problem)) continue;
     ++added;
     log(LogLevel::warning, problem);
   }
-  for (const std::string& problem : before) {
-    if (!holds(now_, problem)) log(LogLevel::info, "no longer so: " + problem);
+  for (const std::string_view problem : old) {
+    if (!held.contains(problem)) log(LogLevel::info, "no longer so: " + std::string(problem));
   }
   return added;
 }

@@ -45,7 +45,8 @@ void DenialLog::flush() {
   left_out_ = 0;
 }
 
-void DenialLog::tell(const State& state, const observe::Event& event) {
+void DenialLog::tell(const tables::PolicyTable& policies, const Store& store,
+                     const observe::Event& event) {
   flush();
   if (written_ == kPerSecond) {
     ++left_out_;
@@ -53,10 +54,10 @@ void DenialLog::tell(const State& state, const observe::Event& event) {
   }
   ++written_;
   const std::uint16_t port = event.port.host();
-  log(LogLevel::info,
-      "policy " + state.snapshot->policies->policy_name(event.policy) + " refused " +
-          protocol_name(event.protocol) + " from " + named(state.store, event.source) + " to " +
-          named(state.store, event.address) + (port == 0 ? "" : " port " + std::to_string(port)));
+  log(LogLevel::info, "policy " + policies.policy_name(event.policy) + " refused " +
+                          protocol_name(event.protocol) + " from " + named(store, event.source) +
+                          " to " + named(store, event.address) +
+                          (port == 0 ? "" : " port " + std::to_string(port)));
 }
 
 }  // namespace podwire::control

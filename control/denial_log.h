@@ -5,8 +5,9 @@
 #include <chrono>
 #include <cstdint>
 
-#include "control/state.h"
+#include "control/store.h"
 #include "dataplane/observe/events.h"
+#include "dataplane/tables/policy_table.h"
 
 namespace podwire::control {
 
@@ -14,7 +15,7 @@ class DenialLog {
  public:
   static constexpr unsigned kPerSecond = 5;
 
-  void tell(const State& state, const observe::Event& event);
+  void tell(const tables::PolicyTable& policies, const Store& store, const observe::Event& event);
   // Now and then: says how many lines were left out.
   void flush();
 

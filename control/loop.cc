@@ -137,7 +137,7 @@ void Loop::Control::poll_events() {
         network_.resolve(event.address);
         break;
       case observe::Event::Kind::policy_denied:
-        denials_.tell(state_, event);
+        denials_.tell(*state_.snapshot->policies, state_.store, event);
         break;
     }
   });
