@@ -328,6 +328,13 @@ void Attacher::add(const cni::Request& request, const Done& done) {
   }
   const auto pod = pod_of(request);
   if (!pod) return done(pod.error());
+  // A sandbox of the same Pod whose namespace is gone makes room: its address may be the Pod's only
+  // one, and nobody can answer for it any more.
+  for (const Attachment& old : state_.attachments) {
+    const bool dead = old.port == nullptr || !old.port->up();
+    if (old.pod.empty() || old.pod != full_name(request) || !dead) continue;
+    return forget(name_of(old), [this, request, done](const Reply&) { add(request, done); });
+  }
   auto ips = take_addresses(*pod);
   if (!ips) return done(ips.error());
 

@@ -286,6 +286,21 @@ TEST_F(AttacherTest, PodWithoutNamespaceStaysWithoutPortUntilItsDel) {
   EXPECT_EQ(records(), 1U);
 }
 
+TEST_F(AttacherTest, NewSandboxTakesOverFromOneWhoseNamespaceIsGone) {
+  bench.state.store.pods["default/web"].ips = {ip("10.0.0.5")};
+  ask(request("ADD"));
+  bench.dataplane.open_error = "namespace is gone";
+  restart();
+  bench.dataplane.open_error.clear();
+  const Reply reply = ask(request("ADD", "c2"));
+  ASSERT_EQ(reply.code, Code::ok) << reply.message;
+  EXPECT_EQ(reply.result["ips"][0]["address"], "10.0.0.5/32");
+  EXPECT_EQ(bench.state.attachments.size(), 1U);
+  EXPECT_EQ(records(), 1U);
+  EXPECT_EQ(ask(request("DEL")).code, Code::ok);  // of the old one, late
+  EXPECT_EQ(bench.state.attachments.size(), 1U);
+}
+
 TEST_F(AttacherTest, BadRecordsAreNamedAndLeftAlone) {
   ask(request("ADD"));
   const std::string folder = bench.config.state_dir + "/attachments/";
