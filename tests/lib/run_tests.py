@@ -96,7 +96,7 @@ class Runner:
             return self.tally.fail(f"{suite} ({variant})", error)
         programs = self.programs(variant, suite)
         if not programs:
-            return self.tally.skip(f"{suite} ({variant})", "the build has no such program")
+            return self.tally.fail(f"{suite} ({variant})", "the build has no such program")
         for name, command, targets, environment in programs:
             error = self.build(variant, targets)
             if error:
@@ -187,7 +187,7 @@ class Runner:
             return self.tally.fail("fuzz", error)
         programs = self.programs("fuzz", "fuzz")
         if not programs:
-            return self.tally.skip("fuzz", "the build has no fuzzers")
+            return self.tally.fail("fuzz", "the build has no fuzzers")
         for name, command, targets, environment in programs:
             error = self.build("fuzz", targets)
             if error:
