@@ -247,6 +247,21 @@ nlohmann::ordered_json measure(const FlowCase& c, std::uint32_t flows,
 }  // namespace
 }  // namespace podwire::bench
 
+// As it is measured: a JSON object a line, or a line to read.
+static void show(const nlohmann::ordered_json& row, const char* name, std::uint32_t flows,
+                 const std::string& distribution, bool as_json) {
+  if (as_json) {
+    std::cout << row.dump() << std::endl;
+    return;
+  }
+  const auto& cycles = row["cycles_per_packet"];
+  std::printf("%-20s %8u flows %-10s %7.1f cycles (%.1f to %.1f), rte_hash %.1f, ratio %.2f\n",
+              name, flows, distribution.c_str(), cycles["median"].get<double>(),
+              cycles["p10"].get<double>(), cycles["p90"].get<double>(),
+              row["rte_hash_cycles"].get<double>(), row["ratio"].get<double>());
+  std::fflush(stdout);
+}
+
 int main(int argc, char** argv) {
   using namespace podwire;
   namespace options = boost::program_options;
@@ -293,17 +308,7 @@ int main(int argc, char** argv) {
     if (!names.empty() && std::find(names.begin(), names.end(), c.name) == names.end()) continue;
     for (const auto count : flows) {
       const auto row = bench::measure(c, count, distribution, std::max(batches, 1U));
-      if (given.contains("json")) {
-        std::cout << row.dump() << std::endl;
-      } else {
-        const auto& cycles = row["cycles_per_packet"];
-        std::printf(
-            "%-20s %8u flows %-10s %7.1f cycles (%.1f to %.1f), rte_hash %.1f, ratio %.2f\n",
-            c.name, count, distribution.c_str(), cycles["median"].get<double>(),
-            cycles["p10"].get<double>(), cycles["p90"].get<double>(),
-            row["rte_hash_cycles"].get<double>(), row["ratio"].get<double>());
-        std::fflush(stdout);
-      }
+      show(row, c.name, count, distribution, given.contains("json"));
     }
   }
   return 0;

@@ -27,6 +27,12 @@ tables::PortInfo pod_info(const Attachment& attachment) {
   return info;
 }
 
+// The uplink or the host tap: no pod's, so without addresses to enforce.
+tables::PortInfo own_info(tables::PortRole role, const char* name, const net::Mac& mac,
+                          std::uint16_t mtu, const std::shared_ptr<io::Port>& port) {
+  return {role, name, mac, mtu, {}, {}, false, false, port};
+}
+
 }  // namespace
 
 std::uint64_t PortsBuilder::oldest_version_in_use() {
@@ -76,28 +82,13 @@ PortsBuilder::Result PortsBuilder::build(const Inputs& inputs, std::vector<Probl
   const std::uint16_t mtu = inputs.linux_state.host_tap_mtu;
   if (inputs.uplink != nullptr) {
     table->uplink = kUplinkId;
-    put(kUplinkId, {tables::PortRole::uplink,
-                    "uplink0",
-                    inputs.uplink_mac,
-                    mtu,
-                    {},
-                    {},
-                    false,
-                    false,
-                    inputs.uplink});
+    put(kUplinkId,
+        own_info(tables::PortRole::uplink, "uplink0", inputs.uplink_mac, mtu, inputs.uplink));
   }
   if (inputs.host_tap != nullptr) {
     table->host = kHostId;
     // The host tap answers to the uplink's address, so that Linux and the wire see one interface.
-    put(kHostId, {tables::PortRole::host,
-                  "host",
-                  inputs.uplink_mac,
-                  mtu,
-                  {},
-                  {},
-                  false,
-                  false,
-                  inputs.host_tap});
+    put(kHostId, own_info(tables::PortRole::host, "host", inputs.uplink_mac, mtu, inputs.host_tap));
   }
   for (const Attachment& a : inputs.attachments) {
     if (a.port == nullptr) continue;

@@ -26,7 +26,7 @@ enum class NextHopKind : std::uint8_t {
   tunnel,      // as link, in an IPIP packet (RFC 2003) from tunnel_source to tunnel_destination
   unresolved,  // out of the uplink, but the Ethernet address of `gateway` (or, when that is
                // unspecified, of the packet's destination) is not known yet
-  blackhole,  // dropped under `blackhole`
+  blackhole,   // dropped under `blackhole`
 };
 
 struct NextHop {

@@ -9,8 +9,8 @@
 #include <set>
 #include <sstream>
 
-#include "states.h"
 #include "tests/order/dump.h"
+#include "tests/order/states.h"
 #include "tests/unit/control/build/cluster.h"
 
 namespace podwire::tests {

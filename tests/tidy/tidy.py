@@ -26,8 +26,9 @@ INCLUDES = {
     # Control knows what the dataplane shows: tables it builds, counters and events it reads, ports
     # by their handle, types that both speak. Never stages, flows' insides, or workers.
     "control/": ["control/", "dataplane/tables/", "dataplane/observe/", "dataplane/net/",
-                 "dataplane/io/port.h", "dataplane/config.h", "dataplane/packet.h",
-                 "dataplane/reasons.h", "dataplane/result.h", "dataplane/check.h"],
+                 "dataplane/io/port.h", "dataplane/io/namespace.h", "dataplane/config.h",
+                 "dataplane/packet.h", "dataplane/reasons.h", "dataplane/result.h",
+                 "dataplane/check.h"],
     "cni-shim/": ["control/cni/protocol.h"],
     "tests/": ["dataplane/", "control/", "cni-shim/", "tests/"],
     "bench/": ["dataplane/", "control/", "tests/packet/", "tests/lib/", "bench/"],
@@ -93,6 +94,8 @@ def functions(name):
                     r"\s*(namespace|class|struct|enum|union|extern|if|for|while|switch|do|else|"
                     r"return|try|case|using|static constexpr|inline constexpr|constexpr)\b", line):
                 start, indent = number, len(line) - len(line.lstrip())
+                if line.lstrip().startswith(":"):
+                    indent -= 4  # a constructor's initialisers stand four to the right of it
         elif re.match(rf"^ {{{indent}}}\}}", lines[number]):
             yield start + 1, number - start + 1
             start = None
