@@ -114,6 +114,16 @@ TEST(MergeFront, KeepsApartWhatIsNotOneStream) {
   }
 }
 
+TEST(MergeFront, EndsWithAShortSegmentAndBeforeALongerOne) {
+  const auto behind = [](std::uint32_t offset, std::size_t payload) {
+    Frame frame = kV4.with_dont_fragment().with_payload(payload);
+    frame.sequence += offset;
+    return mbuf_of(frame_bytes(frame)).release();
+  };
+  EXPECT_EQ(merge_all({behind(0, 1000), behind(1000, 500), behind(1500, 500), behind(2000, 1000)}),
+            (std::vector<unsigned>{2, 1, 1}));
+}
+
 TEST(MergeFront, NeverHidesAWrongChecksum) {
   for (unsigned wrong = 0; wrong < 3; ++wrong) {
     Frames segments = cut(kV4.with_payload(3000), 1000);
