@@ -393,7 +393,7 @@ rte_mbuf* World::make_buffer(const In& in) {
   const std::size_t first =
       std::min<std::size_t>(in.first_segment == 0 ? bytes.size() : in.first_segment, bytes.size());
   if (mbuf == nullptr || first > rte_pktmbuf_tailroom(mbuf)) std::abort();
-  std::memcpy(rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(first)), bytes.data(), first);
+  std::copy_n(bytes.data(), first, rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(first)));
   if (first < bytes.size()) {
     rte_mbuf* rest = rte_pktmbuf_alloc(shared_->large_pool);
     if (rest == nullptr) std::abort();
