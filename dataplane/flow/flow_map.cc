@@ -13,7 +13,8 @@ namespace {
 // Stamps reach half of 2^16 seconds ahead; later deadlines are looked at on the way.
 constexpr std::uint32_t kStampReach = 30'000;
 constexpr unsigned kAttempts = 64;
-constexpr unsigned kPatience = 4;
+constexpr unsigned kPlacings = 4;
+constexpr unsigned kPatience = 16;  // looks at a rival
 
 bool is_prime(std::uint32_t n) {
   for (std::uint32_t d = 3; std::uint64_t{d} * d <= n; d += 2) {
@@ -188,7 +189,7 @@ void FlowMap<F>::withdraw(SlotId slot, std::uint32_t hash) noexcept {
 
 template <typename F>
 bool FlowMap<F>::reserve(const Pair& pair, std::uint32_t now_seconds) noexcept {
-  for (unsigned n = 0; n < kPatience; ++n) {
+  for (unsigned n = 0; n < kPlacings; ++n) {
     std::uint32_t size = size_.load(std::memory_order_relaxed);
     while (size < limit_) {
       if (size_.compare_exchange_weak(size, size + 1, std::memory_order_relaxed)) return true;
@@ -229,8 +230,8 @@ void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply
 }
 
 // Looks for other entries of the key of our tentative one. Of two tentative ones the connection
-// with the lower forward slot goes on; an impatient thread goes on in any case, so that nobody
-// waits for a rival that is not running. See README.md for why at most one commits.
+// with the lower forward slot goes on and the other waits, to be cancelled by it or to see it
+// committed. See README.md for why at most one commits.
 template <typename F>
 typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash, SlotId forward,
                                                  bool impatient) noexcept {
@@ -245,7 +246,7 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
       const SlotId other = chain.group() * 16 + lane;
       if (other == slot || !same(at(other).key, key)) continue;
       if (group.tag(lane, std::memory_order_acquire) == tentative) {
-        if (!impatient && forward_of(at(other)) < forward) return Contest::lost;
+        if (!impatient && forward_of(at(other)) < forward) return Contest::waits;
         if (group.change_tag(lane, tentative, lane::cancelled)) continue;
       }
       if (group.tag(lane, std::memory_order_acquire) == committed) return Contest::lost;
@@ -255,18 +256,31 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
   return Contest::won;
 }
 
+// Waits a moment only: a rival that is not running holds nobody up, it is cancelled.
+template <typename F>
+bool FlowMap<F>::wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept {
+  for (unsigned n = 0;; ++n) {
+    const Contest contest = contend(slot, hash, forward, n >= kPatience);
+    if (contest != Contest::waits) return contest == Contest::won;
+    if (groups_[slot / 16].tag(slot % 16, std::memory_order_acquire) == lane::cancelled) {
+      return false;
+    }
+    _mm_pause();
+  }
+}
+
 // Both filled entries: tentative, contest, committed. False when a rival was first: then both are
 // withdrawn.
 template <typename F>
-bool FlowMap<F>::publish(const Pair& pair, bool impatient) noexcept {
+bool FlowMap<F>::publish(const Pair& pair) noexcept {
   Group& reply = groups_[pair.reply / 16];
   Group& forward = groups_[pair.forward / 16];
   const unsigned reply_lane = pair.reply % 16, forward_lane = pair.forward % 16;
   const std::uint16_t committed = lane::committed(pair.forward_hash);
   reply.put_tag(reply_lane, lane::tentative(pair.reply_hash));
   forward.put_tag(forward_lane, lane::tentative(pair.forward_hash));
-  if (contend(pair.reply, pair.reply_hash, pair.forward, impatient) == Contest::won &&
-      contend(pair.forward, pair.forward_hash, pair.forward, impatient) == Contest::won &&
+  if (wins(pair.reply, pair.reply_hash, pair.forward) &&
+      wins(pair.forward, pair.forward_hash, pair.forward) &&
       reply.change_tag(reply_lane, lane::tentative(pair.reply_hash),
                        lane::committed(pair.reply_hash))) {
     if (forward.change_tag(forward_lane, lane::tentative(pair.forward_hash), committed)) {
@@ -311,14 +325,14 @@ typename FlowMap<F>::Inserted FlowMap<F>::insert(const NewFlow<F>& flow,
     const bool placed = pair.reply != kNoSlot && pair.forward != kNoSlot;
     if (placed) {
       fill(pair, flow, reply, now_seconds);
-      if (publish(pair, attempt >= kPatience)) return {Outcome::inserted, &at(pair.forward)};
+      if (publish(pair)) return {Outcome::inserted, &at(pair.forward)};
     } else {
       if (pair.reply != kNoSlot) release(pair.reply, pair.reply_hash);
       if (pair.forward != kNoSlot) release(pair.forward, pair.forward_hash);
       grace_.advance();
     }
     size_.fetch_sub(1, std::memory_order_relaxed);
-    if (!placed && attempt >= kPatience) break;
+    if (!placed && attempt >= kPlacings) break;
   }
   return {Outcome::full, nullptr};
 }

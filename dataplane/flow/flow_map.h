@@ -172,7 +172,7 @@ class FlowMap {
   }
   [[nodiscard]] Flow<F>* search(const Key& key, std::uint32_t hash) noexcept;
 
-  enum class Contest : std::uint8_t { won, lost };
+  enum class Contest : std::uint8_t { won, waits, lost };
   struct Pair {
     SlotId forward, reply;
     std::uint32_t forward_hash, reply_hash;
@@ -183,7 +183,8 @@ class FlowMap {
   bool take_rested(std::uint32_t group, unsigned lane) noexcept;
   void fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
             std::uint32_t now_seconds) noexcept;
-  bool publish(const Pair& pair, bool impatient) noexcept;
+  bool publish(const Pair& pair) noexcept;
+  bool wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept;
   Contest contend(SlotId slot, std::uint32_t hash, SlotId forward, bool impatient) noexcept;
   bool help(SlotId reply, const Key& forward_key) noexcept;
   void withdraw(SlotId slot, std::uint32_t hash) noexcept;
