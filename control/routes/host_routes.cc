@@ -57,7 +57,8 @@ void HostRoutes::learn(const Store& store, const Changes& changes) {
 
 std::set<net::Prefix> HostRoutes::wanted() const {
   std::set<net::Prefix> all = ranges_;
-  for (const auto& [ip, users] : users_) {
+  for (const auto& item : users_) {
+    const net::Address& ip = item.first;
     const bool inside = std::any_of(config_.service_ranges.begin(), config_.service_ranges.end(),
                                     [&](const net::Prefix& range) { return range.contains(ip); });
     if (!inside) all.insert(net::Prefix::host(ip));
