@@ -456,5 +456,25 @@ FAMILY_CASE(HoldKeepsWhatWasMasqueraded) {
                 .counters = {{"holding", -1}}});
 }
 
+// A stranger may leave by the uplink again when a Service translates it; that is still so when the
+// flow is forgotten while the packet waits.
+FAMILY_CASE(HoldKeepsWhatAServiceSentBack) {
+  World world;
+  world.add_frontend(world.add_service(17, {n.at(n.remote, 5353)}, {}),
+                     tables::FrontendKind::node_port, n.node_port(30080));
+  tables::NextHop& hop = world.routes.next_hops[world.routes.find(ip(n.remote))];
+  const tables::NextHop known = hop;
+  hop.kind = tables::NextHopKind::unresolved;
+  world.publish();
+  const Frame question = udp(n.outside, 4000, n.node, 30080);
+  RUN(world, {.in = {{"uplink", question}}, .counters = {{"flows_created", 1}, {"holding", 1}}});
+  hop = known;
+  world.publish();
+  std::uint16_t port = 0;
+  const Frame out = question.to(n.remote, 5353).from(n.node).one_hop_less();
+  RUN(world,
+      {.out = {n.to_node2(out, &port)}, .counters = n.tunneled({{"holding", -1}}, "tunnel_out")});
+}
+
 }  // namespace
 }  // namespace podwire::test
