@@ -1,4 +1,4 @@
-"""A node carries 500 pods: each gets an address of its own and answers; DEL leaves nothing behind."""
+"""One node carries 500 pods: each has an address of its own and answers; DEL leaves nothing."""
 import random
 from pathlib import Path
 
