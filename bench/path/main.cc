@@ -18,7 +18,7 @@
 #include <numeric>
 #include <random>
 
-#include "bench/path/commit.h"
+#include "bench/lib/commit.h"
 #include "dataplane/flow/flow_key.h"
 #include "tests/packet/flow_cases.h"
 
