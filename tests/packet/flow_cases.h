@@ -17,9 +17,14 @@ struct FlowCase {
   std::function<In(std::uint32_t)> opens;
   std::function<In(std::uint32_t)> packet;
   std::function<Out(std::uint32_t)> leaves;
+  // What follows the first packet until the flow is established: the rest of a TCP handshake.
+  std::vector<std::function<In(std::uint32_t)>> then = {};
 };
 
-inline constexpr std::uint32_t kMostFlows = 4'000'000;
+// Flows i and j with i / kFlowsPerService == j / kFlowsPerService differ in the client's port only,
+// which is kFirstClientPort + i % kFlowsPerService.
+inline constexpr std::uint32_t kMostFlows = 10'000'000, kFlowsPerService = 50'000;
+inline constexpr std::uint16_t kFirstClientPort = 10'000;
 [[nodiscard]] const std::vector<FlowCase>& flow_cases();
 
 }  // namespace podwire::test
