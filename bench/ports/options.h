@@ -1,0 +1,27 @@
+// The command line, checked.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "bench/ports/rate.h"
+#include "bench/ports/testbed.h"
+
+namespace podwire::ports {
+
+struct Options {
+  std::string system = "device";  // what is measured, as results name it
+  EalOptions eal;
+  TestbedOptions testbed;
+  std::string size = "64";
+  Rate rate;
+  double seconds = 10;
+  bool open = true;
+  bool json = false;
+  std::string percentiles;  // a file for latencies' distribution
+};
+
+// Nothing when --help was asked for and shown.
+Result<std::optional<Options>> parse_options(int argc, char** argv);
+
+}  // namespace podwire::ports

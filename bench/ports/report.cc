@@ -1,0 +1,114 @@
+#include "bench/ports/report.h"
+
+#include <cmath>
+#include <sstream>
+
+namespace podwire::ports {
+namespace {
+
+double rounded(double value, double steps) {
+  return std::round(value * steps) / steps;
+}
+
+double mpps(std::uint64_t packets, double seconds) {
+  return rounded(static_cast<double>(packets) / seconds / 1e6, 1e6);
+}
+
+Row direction_row(const Direction& d, double seconds) {
+  return {{"offered_mpps", mpps(d.sent.packets, seconds)},
+          {"received_mpps", mpps(d.arrived.packets, seconds)},
+          {"sent", d.sent.packets},
+          {"received", d.arrived.packets},
+          {"lost", d.lost()},
+          {"reordered", d.arrived.reordered},
+          {"duplicated", d.arrived.duplicated}};
+}
+
+template <typename Value>
+std::uint64_t sum_of(const Trial& trial, Value&& value) {
+  std::uint64_t sum = 0;
+  for (const Direction& d : trial.directions) sum += value(d);
+  return sum;
+}
+
+}  // namespace
+
+Row describe_setup(const Options& options) {
+  const TestbedOptions& t = options.testbed;
+  const Traffic& traffic = t.traffic;
+  const std::string& rx = t.receive_device;
+  Row size = options.size;
+  if (options.size != "imix") size = traffic.sizes.front();
+  return {{"bench", "ports"},
+          {"system", options.system},
+          {"tx", t.transmit_device},
+          {"rx", rx.empty() ? t.transmit_device : rx},
+          {"directions", t.bidirectional ? 2 : 1},
+          {"family", traffic.shape.family == net::Family::v4 ? 4 : 6},
+          {"protocol", traffic.shape.protocol == net::protocol::udp ? "udp" : "tcp"},
+          {"size", size},
+          {"mean_size", rounded(traffic.mean_size(), 10)},
+          {"flows", traffic.flows},
+          {"new_flows_per_second", traffic.new_flows_per_second},
+          {"generator_cores", t.cores.size()}};
+}
+
+Row latency_row(const Histogram& latencies) {
+  Row row;
+  const std::pair<const char*, double> wanted[] = {
+      {"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99_9", 99.9}, {"p99_99", 99.99}};
+  row["samples"] = latencies.total();
+  for (const auto& [name, percent] : wanted) row[name] = latencies.at_percentile(percent);
+  row["max"] = latencies.max();
+  row["mean"] = std::llround(latencies.mean());
+  return row;
+}
+
+void add_trial(Row& row, const Options& options, const Trial& trial) {
+  const auto bytes = sum_of(trial, [](const Direction& d) { return d.arrived.bytes; });
+  row["seconds"] = rounded(trial.seconds, 1000);
+  row["intended_mpps"] =
+      options.rate.unit == Rate::Unit::most ? Row() : Row(mpps(trial.intended(), trial.seconds));
+  row["offered_mpps"] = mpps(trial.sent(), trial.seconds);
+  row["received_mpps"] = mpps(trial.arrived(), trial.seconds);
+  row["received_gbit_s"] = rounded(static_cast<double>(bytes) * 8 / trial.seconds / 1e9, 1e4);
+  row["sent"] = trial.sent();
+  row["received"] = trial.arrived();
+  row["lost"] = trial.lost();
+  row["reordered"] = sum_of(trial, [](const Direction& d) { return d.arrived.reordered; });
+  row["duplicated"] = sum_of(trial, [](const Direction& d) { return d.arrived.duplicated; });
+  row["stale"] = sum_of(trial, [](const Direction& d) { return d.arrived.stale; });
+  row["wrong_checksum"] = trial.wrong_checksum;
+  row["foreign"] = trial.foreign;
+  row["late"] = trial.late;
+  row["missed_by_generator"] = trial.missed;
+  const auto fresh = sum_of(trial, [](const Direction& d) { return d.sent.new_flows; });
+  if (options.testbed.traffic.new_flows_per_second > 0) row["new_flows"] = fresh;
+  if (trial.directions.size() > 1) {
+    for (const Direction& d : trial.directions) {
+      row["each_direction"].push_back(direction_row(d, trial.seconds));
+    }
+  }
+  Histogram latencies;
+  for (const Direction& d : trial.directions) latencies.add(d.arrived.latency_ns);
+  row["latency_ns"] = latency_row(latencies);
+}
+
+std::string line_of(const Row& row) {
+  std::ostringstream out;
+  const auto& ns = row["latency_ns"];
+  out << row["system"].get<std::string>() << ", size " << row["size"].dump() << ", " << row["flows"]
+      << " flows: offered " << row["offered_mpps"] << " Mpps, received " << row["received_mpps"]
+      << " Mpps (" << row["received_gbit_s"] << " Gbit/s), lost " << row["lost"] << ", reordered "
+      << row["reordered"] << ", duplicated " << row["duplicated"] << ", wrong checksums "
+      << row["wrong_checksum"];
+  for (const auto& d : row.value("each_direction", Row::array())) {
+    out << "\n  one direction: offered " << d["offered_mpps"] << " Mpps, received "
+        << d["received_mpps"] << " Mpps, lost " << d["lost"];
+  }
+  out << "\n  latency ns: p50 " << ns["p50"] << ", p90 " << ns["p90"] << ", p99 " << ns["p99"]
+      << ", p99.9 " << ns["p99_9"] << ", p99.99 " << ns["p99_99"] << ", max " << ns["max"];
+  return out.str();
+}
+
+}  // namespace podwire::ports

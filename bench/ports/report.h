@@ -1,0 +1,20 @@
+// Results as JSON rows and as lines to read.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "bench/ports/options.h"
+
+namespace podwire::ports {
+
+using Row = nlohmann::ordered_json;
+
+// What was measured with: system, devices, packets.
+[[nodiscard]] Row describe_setup(const Options& options);
+// What came of a trial. Rates are sums over directions; with two, each is given, too.
+void add_trial(Row& row, const Options& options, const Trial& trial);
+[[nodiscard]] Row latency_row(const Histogram& latencies);
+
+[[nodiscard]] std::string line_of(const Row& row);
+
+}  // namespace podwire::ports
