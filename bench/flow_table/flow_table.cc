@@ -1,42 +1,40 @@
 // The flow table beside DPDK's rte_hash (lock-free readers) in one process, window by window in
-// turn, so that a busy machine harms both alike. TSC cycles for each operation.
+// turn. TSC cycles for each operation.
 //
 // A connection is two keys in either table. rte_hash gets what it needs to do the same work: a
 // record of 64 bytes for each key, an entry for each direction.
-
-#include <rte_cycles.h>
 #include <rte_eal.h>
-#include <rte_hash.h>
-#include <rte_hash_crc.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <boost/program_options.hpp>
 #include <cmath>
 #include <cstdio>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <random>
-#include <string>
-#include <vector>
 
+#include "bench/lib/draw.h"
+#include "bench/lib/record.h"
+#include "bench/lib/rte_hash_table.h"
 #include "dataplane/check.h"
 #include "dataplane/flow/flow_map.h"
 
-namespace podwire::flow {
+namespace podwire::bench {
 namespace {
 
+using flow::FlowMap;
+using flow::NewFlow;
+using flow::SlotId;
+using flow::V4;
 using Key = V4::Key;
 constexpr unsigned kBurst = 64;
-constexpr unsigned kWindow = 2048;  // look-ups
-constexpr unsigned kChurn = 512;    // connections made and ended in one window
+constexpr unsigned kWindow = 512;   // look-ups
+constexpr unsigned kChurn = 256;    // connections made or ended in one window
 constexpr unsigned kSlack = 16384;  // places beyond the flows, for churn and slots at rest
 
 struct Options {
-  std::uint32_t flows = 100'000;
+  std::vector<std::uint32_t> flows;
   std::string distribution = "uniform";
-  double skew = 1.1;
-  unsigned windows = 101;
+  Windows windows;
   bool json = false;
 };
 
@@ -87,7 +85,7 @@ class Podwire {
     }
     for (unsigned i = 0; i < kBurst; ++i) hints[i] = map_.hint(hashes[i]);
     for (unsigned i = 0; i < kBurst; ++i) {
-      Flow<V4>* flow = map_.find(keys[i], hashes[i], hints[i]);
+      flow::Flow<V4>* flow = map_.find(keys[i], hashes[i], hints[i]);
       if (flow == nullptr) continue;
       found += flow->rewrite.source_port.raw() != 0 ? 1 : 0;
       if constexpr (Counted) map_.passed(*flow, 64, net::protocol::udp, 0, 1);
@@ -95,22 +93,24 @@ class Podwire {
     return found;
   }
   void insert(const Key& key) {
-    check(map_.insert(flow_of(key), 1).outcome == Outcome::inserted, "the bench's table is full");
+    check(map_.insert(flow_of(key), 1).outcome == flow::Outcome::inserted,
+          "the bench's table is full");
   }
   void erase(const Key& key) { map_.erase(*map_.find(key)); }
+  // Lets the grace period of what was erased pass, and leaves the caches as they are.
   void rest() {
     for (int i = 0; i < 3; ++i) {
       quiescence_.report(0);
-      map_.sweep(0, 1, map_.groups(), 1);
+      map_.sweep(0, 1, 1, 1);
     }
   }
-  double sweep_per_group() {
-    const std::uint64_t start = rte_rdtsc_precise();
-    map_.sweep(0, 1, map_.groups(), 1);
-    return static_cast<double>(rte_rdtsc_precise() - start) / map_.groups();
+  std::uint64_t sweep_some() {
+    constexpr unsigned kGroups = 512;
+    map_.sweep(0, 1, kGroups, 1);
+    return kGroups;
   }
   [[nodiscard]] double bytes_per_connection() const {
-    return map_.groups() * (64.0 + kLanes * (sizeof(Flow<V4>) + 12.0)) / map_.limit();
+    return map_.groups() * (64.0 + flow::kLanes * (sizeof(flow::Flow<V4>) + 12.0)) / map_.limit();
   }
 
  private:
@@ -120,29 +120,17 @@ class Podwire {
 
 class RteHash {
  public:
-  explicit RteHash(std::uint32_t flows) : records_((std::size_t{flows} + kSlack) * 2) {
-    rte_hash_parameters parameters{};
-    parameters.name = "bench";
-    parameters.entries = static_cast<std::uint32_t>(records_.size());
-    parameters.key_len = sizeof(Key);
-    parameters.hash_func = rte_hash_crc;
-    parameters.socket_id = SOCKET_ID_ANY;
-    parameters.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF;
-    table_ = rte_hash_create(&parameters);
-    check(table_ != nullptr, "rte_hash_create failed: too little memory");
+  explicit RteHash(std::uint32_t flows)
+      : records_((std::size_t{flows} + kSlack) * 2),
+        table_(static_cast<std::uint32_t>(records_.size())) {
     for (auto& record : records_) free_.push_back(&record);
   }
-  ~RteHash() { rte_hash_free(table_); }
-  RteHash(const RteHash&) = delete;
-  RteHash& operator=(const RteHash&) = delete;
 
   template <bool Counted>
   std::uint64_t look_up(const Key* keys) {
-    const void* pointers[kBurst];
     void* data[kBurst];
-    std::uint64_t hits = 0, found = 0;
-    for (unsigned i = 0; i < kBurst; ++i) pointers[i] = &keys[i];
-    rte_hash_lookup_bulk_data(table_, pointers, kBurst, &hits, data);
+    std::uint64_t found = 0;
+    const std::uint64_t hits = table_.look_up(keys, kBurst, data);
     if constexpr (Counted) {
       for (std::uint64_t m = hits; m != 0; m &= m - 1)
         __builtin_prefetch(data[std::countr_zero(m)], 1);
@@ -174,217 +162,227 @@ class RteHash {
   void add(const Key& key) {
     Record* record = free_.back();
     free_.pop_back();
-    check(rte_hash_add_key_data(table_, &key, record) == 0, "rte_hash is full");
+    check(table_.insert(&key, record), "rte_hash is full");
   }
   void remove(const Key& key) {
-    void* data = nullptr;
-    check(rte_hash_lookup_data(table_, &key, &data) >= 0, "rte_hash lost a key");
-    const std::int32_t position = rte_hash_del_key(table_, &key);
-    rte_hash_free_key_with_position(table_, position);
-    free_.push_back(static_cast<Record*>(data));
+    void* record = table_.erase(&key);
+    check(record != nullptr, "rte_hash lost a key");
+    free_.push_back(static_cast<Record*>(record));
   }
-  rte_hash* table_;
   std::vector<Record> records_;
+  RteHashTable table_;
   std::vector<Record*> free_;
 };
 
-// Keys in the order in which packets come: either direction of a flow drawn from the distribution.
-std::vector<Key> packets_of(const Options& options, std::uint32_t first) {
+// Keys in the order in which packets come: either direction of the flows drawn.
+std::vector<Key> packets_of(const std::vector<std::uint32_t>& draws, std::uint32_t first) {
   std::mt19937_64 random(42);
-  std::vector<double> sum;
-  if (options.distribution == "zipf") {
-    double total = 0;
-    for (std::uint32_t n = 0; n < options.flows; ++n) {
-      sum.push_back(total += 1 / std::pow(n + 1.0, options.skew));
-    }
-  }
-  const auto draw = [&]() -> std::uint32_t {
-    if (sum.empty()) return static_cast<std::uint32_t>(random() % options.flows);
-    const double at = std::uniform_real_distribution<>(0, sum.back())(random);
-    const auto rank = std::lower_bound(sum.begin(), sum.end(), at) - sum.begin();
-    // Popular flows stand anywhere in the table.
-    return static_cast<std::uint32_t>((static_cast<std::uint64_t>(rank) * 2654435761U) %
-                                      options.flows);
-  };
-  std::vector<Key> keys(1U << 20);
-  for (auto& key : keys) {
-    key = key_of(first + draw());
-    if (random() % 2 == 0) key = reply_of(key);
+  std::vector<Key> keys;
+  keys.reserve(draws.size());
+  for (const auto flow : draws) {
+    const Key key = key_of(first + flow);
+    keys.push_back(random() % 2 == 0 ? reply_of(key) : key);
   }
   return keys;
 }
 
-struct Series {
-  std::string table, operation, unit;
-  std::vector<double> windows;
+// Windows of one operation on one table.
+template <typename Table>
+class Work {
+ public:
+  Work(Table& table, std::uint32_t flows) : table_(table), flows_(flows) {}
 
-  [[nodiscard]] double at(double share) const {
-    std::vector<double> sorted = windows;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
+  // Look-ups of `keys`, all of which are there (`hit`) or none.
+  template <bool Counted>
+  Subject look_up(const std::vector<Key>& keys, bool hit) {
+    return {[this, &keys] { next_ = next_ + kWindow > keys.size() ? 0 : next_; },
+            [this, &keys, hit] {
+              std::uint64_t found = 0;
+              for (unsigned n = 0; n < kWindow; n += kBurst) {
+                found += table_.template look_up<Counted>(&keys[next_ + n]);
+              }
+              check(found == (hit ? kWindow : 0), "a look-up gave a wrong answer");
+              next_ += kWindow;
+              return std::uint64_t{kWindow};
+            }};
   }
+  Subject insert() {
+    return {[this] { end_inserted(); },
+            [this] {
+              insert_some();
+              return std::uint64_t{kChurn};
+            }};
+  }
+  Subject erase() {
+    return {[this] {
+              end_inserted();
+              insert_some();
+            },
+            [this] {
+              erase_some();
+              return std::uint64_t{kChurn};
+            }};
+  }
+  void end_inserted() {
+    if (inserted_) erase_some();
+    table_.rest();
+  }
+
+ private:
+  // Every window has connections of its own: the same ones would find their places warm.
+  void insert_some() {
+    first_ = flows_ + (first_ - flows_ + kChurn) % kSlack;
+    for (unsigned n = 0; n < kChurn; ++n) table_.insert(key_of(first_ + n));
+    inserted_ = true;
+  }
+  void erase_some() {
+    for (unsigned n = 0; n < kChurn; ++n) table_.erase(key_of(first_ + n));
+    inserted_ = false;
+  }
+  Table& table_;
+  const std::uint32_t flows_;
+  std::size_t next_ = 0;
+  std::uint32_t first_ = flows_;
+  bool inserted_ = false;
 };
 
 class Bench {
  public:
-  explicit Bench(const Options& options)
+  Bench(const Options& options, std::uint32_t flows)
       : options_(options),
-        podwire_(options.flows),
-        rte_(options.flows),
-        hits_(packets_of(options, 0)),
-        misses_(packets_of(options, options.flows + 2 * kSlack)) {
-    for (std::uint32_t n = 0; n < options.flows; ++n) {
+        flows_(flows),
+        podwire_(flows),
+        rte_(flows),
+        draws_(draw(options.distribution, flows, std::clamp(flows, 1U << 20U, 1U << 22U))),
+        hits_(packets_of(draws_, 0)),
+        misses_(packets_of(draws_, flows + 2 * kSlack)) {
+    for (std::uint32_t n = 0; n < flows; ++n) {
       podwire_.insert(key_of(n));
       rte_.insert(key_of(n));
     }
   }
 
-  std::vector<Series> run() {
-    std::vector<Series> all;
-    pair(all, "hit", [this](auto& table, unsigned n) { return look_up<false>(table, hits_, n); });
-    pair(all, "hit_counted",
-         [this](auto& table, unsigned n) { return look_up<true>(table, hits_, n); });
-    pair(all, "miss",
-         [this](auto& table, unsigned n) { return look_up<false>(table, misses_, n); });
-    churn(all);
-    Series sweep{"podwire", "sweep", "cycles/15 slots", {}};
-    for (unsigned n = 0; n < options_.windows; ++n) {
-      sweep.windows.push_back(podwire_.sweep_per_group());
-    }
-    all.push_back(std::move(sweep));
-    return all;
+  void run() {
+    compare("hit", [&](auto& work) { return work.template look_up<false>(hits_, true); });
+    compare("hit_counted", [&](auto& work) { return work.template look_up<true>(hits_, true); });
+    compare("miss", [&](auto& work) { return work.template look_up<false>(misses_, false); });
+    compare("insert", [&](auto& work) { return work.insert(); });
+    compare("erase", [&](auto& work) { return work.erase(); });
+    sweep();
   }
-  [[nodiscard]] double bytes_per_connection() const { return podwire_.bytes_per_connection(); }
 
  private:
-  template <bool Counted, typename Table>
-  double look_up(Table& table, const std::vector<Key>& keys, unsigned window) {
-    const Key* at = &keys[(std::size_t{window} * kWindow) % (keys.size() - kWindow)];
-    const std::uint64_t start = rte_rdtsc_precise();
-    for (unsigned n = 0; n < kWindow; n += kBurst)
-      found_ += table.template look_up<Counted>(at + n);
-    return static_cast<double>(rte_rdtsc_precise() - start) / kWindow;
+  [[nodiscard]] Row row_of(const char* name, const Spread& cycles) const {
+    return {{"bench", "flow_table"},
+            {"case", name},
+            {"flows", flows_},
+            {"distribution", options_.distribution},
+            {"bytes_per_connection", std::lround(podwire_.bytes_per_connection())},
+            {"cycles_per_operation", to_json(cycles)}};
   }
-
-  template <typename Measure>
-  void pair(std::vector<Series>& all, const char* operation, Measure&& measure) {
-    Series ours{"podwire", operation, "cycles", {}}, theirs{"rte_hash", operation, "cycles", {}};
-    const std::uint64_t before = found_;
-    for (unsigned n = 0; n < options_.windows; ++n) {
-      ours.windows.push_back(measure(podwire_, 2 * n));
-      theirs.windows.push_back(measure(rte_, 2 * n + 1));
+  void finish(Row& row, std::span<const Measured> measured) const {
+    add_record(row, together(measured));
+    const auto& cycles = row["cycles_per_operation"];
+    char line[200];
+    std::snprintf(line, sizeof(line), "%-12s %8u flows %-10s %7.1f cycles (%.1f to %.1f)",
+                  row["case"].get<std::string>().c_str(), flows_, options_.distribution.c_str(),
+                  cycles["median"].get<double>(), cycles["p10"].get<double>(),
+                  cycles["p90"].get<double>());
+    std::string text = line;
+    if (row.contains("ratio")) {
+      text += ", rte_hash " + row["rte_hash_cycles"].dump() + ", ratio " + row["ratio"].dump();
     }
-    const std::uint64_t asked = std::uint64_t{2} * options_.windows * kWindow;
-    const bool miss = std::string_view(operation) == "miss";
-    check(found_ - before == (miss ? 0 : asked), "a look-up gave a wrong answer");
-    all.push_back(std::move(ours));
-    all.push_back(std::move(theirs));
+    if (!row["noise"]["quiet"].get<bool>()) text += "  (never quiet: quietest third)";
+    show(row, options_.json, text);
   }
 
-  template <typename Table>
-  void churn_one(Table& table, unsigned window, Series& insert, Series& erase) {
-    const std::uint32_t first = options_.flows + window * kChurn % (kSlack / 2);
-    std::uint64_t start = rte_rdtsc_precise();
-    for (unsigned n = 0; n < kChurn; ++n) table.insert(key_of(first + n));
-    insert.windows.push_back(static_cast<double>(rte_rdtsc_precise() - start) / kChurn);
-    start = rte_rdtsc_precise();
-    for (unsigned n = 0; n < kChurn; ++n) table.erase(key_of(first + n));
-    erase.windows.push_back(static_cast<double>(rte_rdtsc_precise() - start) / kChurn);
-    table.rest();
+  template <typename Make>
+  void compare(const char* name, Make&& make) {
+    Work<Podwire> ours(podwire_, flows_);
+    Work<RteHash> theirs(rte_, flows_);
+    const Subject subjects[] = {make(ours), make(theirs)};
+    const auto measured = alternate(subjects, options_.windows);
+    ours.end_inserted();
+    theirs.end_inserted();
+    Row row = row_of(name, measured[0].cycles);
+    const Spread& rte_hash = measured[1].cycles;
+    row["rte_hash_cycles"] = std::round(rte_hash.median * 10) / 10;
+    row["rte_hash_spread"] = to_json(rte_hash);
+    row["ratio"] = std::round(measured[0].cycles.median / rte_hash.median * 100) / 100;
+    finish(row, measured);
   }
-  void churn(std::vector<Series>& all) {
-    const char* unit = "cycles/connection";
-    Series in{"podwire", "insert", unit, {}}, out{"podwire", "erase", unit, {}};
-    Series rte_in{"rte_hash", "insert", unit, {}}, rte_out{"rte_hash", "erase", unit, {}};
-    for (unsigned n = 0; n < options_.windows; ++n) {
-      churn_one(podwire_, n, in, out);
-      churn_one(rte_, n, rte_in, rte_out);
-    }
-    for (auto* series : {&in, &rte_in, &out, &rte_out}) all.push_back(std::move(*series));
+  // Of one group of 15 slots.
+  void sweep() {
+    const Subject subject{[] {}, [this] { return podwire_.sweep_some(); }};
+    const auto measured = alternate({&subject, 1}, options_.windows);
+    Row row = row_of("sweep_group", measured[0].cycles);
+    finish(row, measured);
   }
 
-  const Options options_;
+  const Options& options_;
+  const std::uint32_t flows_;
   Podwire podwire_;
   RteHash rte_;
+  const std::vector<std::uint32_t> draws_;
   const std::vector<Key> hits_, misses_;
-  std::uint64_t found_ = 0;
 };
 
-void start_eal(std::uint32_t flows) {
-  const std::string memory =
-      std::to_string(96 + (std::uint64_t{flows} + kSlack) * 2 * 192 / 1000000);
+void start_eal() {
   const std::string prefix = "podwire-bench-" + std::to_string(::getpid());
-  std::vector<std::string> words{"flow_table",     "--no-huge",   "--no-pci", "--no-shconf",
-                                 "--no-telemetry", "-m",          memory,     "--file-prefix",
-                                 prefix,           "--log-level", "error"};
+  std::vector<std::string> words{"flow_table", "--no-huge",   "--no-pci",       "--no-shconf",
+                                 "-m",         "64",          "--no-telemetry", "--file-prefix",
+                                 prefix,       "--log-level", "error"};
   std::vector<char*> arguments;
   for (auto& word : words) arguments.push_back(word.data());
   check(rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) >= 0,
         "DPDK did not start; its messages above say why");
 }
 
-void print(const Options& options, const Bench& bench, const std::vector<Series>& all) {
-  nlohmann::ordered_json out;
-  out["flows"] = options.flows;
-  out["distribution"] = options.distribution;
-  out["tsc_hz"] = rte_get_tsc_hz();
-  out["bytes_per_connection"] = std::lround(bench.bytes_per_connection());
-  for (const auto& series : all) {
-    if (options.json) {
-      out["results"].push_back({{"table", series.table},
-                                {"operation", series.operation},
-                                {"unit", series.unit},
-                                {"median", series.at(0.5)},
-                                {"p10", series.at(0.1)},
-                                {"p90", series.at(0.9)}});
-    } else {
-      std::printf("%-9s %-12s %8.1f  (%.1f to %.1f) %s\n", series.table.c_str(),
-                  series.operation.c_str(), series.at(0.5), series.at(0.1), series.at(0.9),
-                  series.unit.c_str());
+Options read_options(int argc, char** argv) {
+  namespace po = boost::program_options;
+  Options given;
+  po::options_description known("Flow table beside rte_hash; TSC cycles, median (p10 to p90)");
+  known.add_options()("help", "this text")(
+      "flows", po::value(&given.flows)->multitoken()->default_value({100'000}, "100000"),
+      "connections in the table")(
+      "distribution", po::value(&given.distribution)->default_value(given.distribution),
+      "of packets over flows: uniform, zipf (exponent 1.1) or sequential")(
+      "windows", po::value(&given.windows.wanted)->default_value(given.windows.wanted),
+      "quiet windows of 512 look-ups or 256 connections that are wanted for each figure")(
+      "seconds", po::value(&given.windows.seconds_max)->default_value(given.windows.seconds_max),
+      "at most, for each figure")("json", po::bool_switch(&given.json), "one JSON object a line");
+  try {
+    po::variables_map words;
+    po::store(po::parse_command_line(argc, argv, known), words);
+    po::notify(words);
+    if (words.contains("help")) {
+      std::cout << known;
+      std::exit(0);
     }
+  } catch (const po::error& error) {
+    stop("flow_table", error.what(), 2);
   }
-  if (options.json) std::cout << out.dump(2) << "\n";
+  for (const auto flows : given.flows) {
+    if (flows == 0 || flows > 10'000'000) stop("flow_table", "--flows is 1 to 10000000", 2);
+  }
+  if (given.windows.wanted == 0 || !(given.windows.seconds_max > 0)) {
+    stop("flow_table", "--windows and --seconds are more than 0", 2);
+  }
+  if (!is_distribution(given.distribution)) {
+    stop("flow_table",
+         std::string("--distribution is ") + kDistributions + ", not " + given.distribution, 2);
+  }
+  return given;
 }
 
 }  // namespace
-}  // namespace podwire::flow
+}  // namespace podwire::bench
 
-int main(int count, char** words) {
-  using namespace podwire::flow;
-  namespace po = boost::program_options;
-  Options options;
-  po::options_description known("Flow table beside rte_hash; TSC cycles, median (p10 to p90)");
-  known.add_options()("help", "this text")(
-      "flows", po::value(&options.flows)->default_value(options.flows), "connections in the table")(
-      "distribution", po::value(&options.distribution)->default_value(options.distribution),
-      "of packets over flows: uniform or zipf")(
-      "skew", po::value(&options.skew)->default_value(options.skew), "zipf's exponent")(
-      "windows", po::value(&options.windows)->default_value(options.windows),
-      "of 2,048 look-ups or 512 connections, for each figure")(
-      "json", po::bool_switch(&options.json), "JSON on standard output");
-  try {
-    po::variables_map given;
-    po::store(po::parse_command_line(count, words, known), given);
-    po::notify(given);
-    if (given.contains("help")) {
-      std::cout << known;
-      return 0;
-    }
-  } catch (const po::error& error) {
-    std::cerr << "flow_table: " << error.what() << "\n";
-    return 2;
-  }
-  if (options.flows == 0 || options.windows == 0 ||
-      (options.distribution != "uniform" && options.distribution != "zipf")) {
-    std::cerr << "flow_table: --flows and --windows are at least 1; --distribution is uniform or "
-                 "zipf\n";
-    return 2;
-  }
-  start_eal(options.flows);
-  {
-    Bench bench(options);
-    print(options, bench, bench.run());
-  }
-  rte_eal_cleanup();
+int main(int argc, char** argv) {
+  using namespace podwire::bench;
+  const Options given = read_options(argc, argv);
+  warn_of_build("flow_table");
+  start_eal();
+  for (const auto flows : given.flows) Bench(given, flows).run();
   return 0;
 }

@@ -45,9 +45,11 @@ RteHashTable::RteHashTable(std::uint32_t entries)
   if (table_ == nullptr) stop("bench", std::string("rte_hash: ") + rte_strerror(rte_errno));
 }
 
-bool RteHashTable::erase(const void* key) {
+void* RteHashTable::erase(const void* key) {
+  void* data = nullptr;
+  if (rte_hash_lookup_data(table_, key, &data) < 0) return nullptr;
   const std::int32_t position = rte_hash_del_key(table_, key);
-  return position >= 0 && rte_hash_free_key_with_position(table_, position) == 0;
+  return rte_hash_free_key_with_position(table_, position) == 0 ? data : nullptr;
 }
 
 RteHashBaseline::RteHashBaseline(std::uint32_t flows, std::span<const std::uint32_t> sequence)

@@ -27,8 +27,9 @@ class RteHashTable {
 
   // False when it is full.
   bool insert(const void* key, void* data) { return rte_hash_add_key_data(table_, key, data) == 0; }
-  // The key's place is free at once: nobody else reads.
-  bool erase(const void* key);
+  // Returns the key's data, or null when there is no such key. Its place is free at once: nobody
+  // else reads.
+  void* erase(const void* key);
   // Up to 64 keys at once, hashes included. Bit i of the result: keys[i] was found, data[i] is its.
   template <typename Key>
   std::uint64_t look_up(const Key* keys, unsigned count, void** data) {
