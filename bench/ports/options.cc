@@ -18,7 +18,33 @@ constexpr std::uint32_t kMostFlows = 16'000'000;
 struct Raw {  // as it is written
   std::string rate, size, protocol, cores, source, destination, mac, reply_mac;
   int family = 4;
+  Goal goal;
+  double pdr_percent = 0.5;
+  double backlog_us = 1000;
 };
+
+auto text(std::string* to, const char* value) {
+  return po::value(to)->default_value(value);
+}
+
+po::options_description describe_packets(TestbedOptions& t, Raw& raw) {
+  po::options_description packets("Packets");
+  packets.add_options()("size", text(&raw.size, "64"),
+                        "of frames with their check sequence, in bytes, or imix")(
+      "family", po::value(&raw.family)->default_value(4), "4 or 6")(
+      "protocol", text(&raw.protocol, "udp"), "udp or tcp")(
+      "flows", po::value(&t.traffic.flows)->default_value(1000), "flows, sent in turn")(
+      "new-flows", po::value(&t.traffic.new_flows_per_second)->default_value(0),
+      "flows a second that take the place of the oldest")(
+      "source", po::value(&raw.source), "first source address; default 198.18.0.1, fd00:198:18::1")(
+      "destination", po::value(&raw.destination),
+      "first destination address; default 198.19.0.1, fd00:198:19::1")(
+      "backlog-us", po::value(&raw.backlog_us)->default_value(1000),
+      "what a generator kept off its core makes up for at once, in microseconds of packets")(
+      "destinations", po::value(&t.space.destinations)->default_value(1), "addresses from there")(
+      "port", po::value(&t.space.destination_port)->default_value(80), "destination port");
+  return packets;
+}
 
 po::options_description describe(Options& o, Raw& raw) {
   TestbedOptions& t = o.testbed;
@@ -27,9 +53,6 @@ po::options_description describe(Options& o, Raw& raw) {
       "  ports --tx DEVICE [--rx DEVICE] [option...]\n\n"
       "DEVICE is what DPDK takes: 0000:03:00.0, net_memif0,socket=/run/x.sock,..., "
       "net_af_packet0,iface=eth0. bench/ports/run --podwired brings a podwired along");
-  const auto text = [](std::string* to, const char* value) {
-    return po::value(to)->default_value(value);
-  };
   po::options_description devices("Devices");
   devices.add_options()("tx", po::value(&t.transmit_device), "packets leave here")(
       "rx", po::value(&t.receive_device), "and arrive here; default: the same device")(
@@ -42,19 +65,6 @@ po::options_description describe(Options& o, Raw& raw) {
       "eal-arg", po::value(&o.eal.extra)->composing(), "a further argument for DPDK (repeat)")(
       "link-seconds", po::value(&t.link_seconds)->default_value(t.link_seconds),
       "how long to wait for the link");
-  po::options_description packets("Packets");
-  packets.add_options()("size", text(&raw.size, "64"),
-                        "of frames with their check sequence, in bytes, or imix")(
-      "family", po::value(&raw.family)->default_value(4), "4 or 6")(
-      "protocol", text(&raw.protocol, "udp"), "udp or tcp")(
-      "flows", po::value(&t.traffic.flows)->default_value(1000), "flows, sent in turn")(
-      "new-flows", po::value(&t.traffic.new_flows_per_second)->default_value(0),
-      "flows a second that take the place of the oldest")(
-      "source", po::value(&raw.source), "first source address; default 198.18.0.1, fd00:198:18::1")(
-      "destination", po::value(&raw.destination),
-      "first destination address; default 198.19.0.1, fd00:198:19::1")(
-      "destinations", po::value(&t.space.destinations)->default_value(1), "addresses from there")(
-      "port", po::value(&t.space.destination_port)->default_value(80), "destination port");
   po::options_description measuring("Measuring");
   measuring.add_options()("rate", text(&raw.rate, "max"),
                           "of each direction: max, 2.5Mpps, 300kpps, 10%, 3Gbit/s")(
@@ -65,7 +75,19 @@ po::options_description describe(Options& o, Raw& raw) {
       "json", po::bool_switch(&o.json), "one JSON object a line")(
       "percentiles", po::value(&o.percentiles), "write the latencies' distribution to this file")(
       "help", "this text");
-  all.add(devices).add(packets).add(measuring);
+  po::options_description search("Search for NDR and PDR (RFC 9971)");
+  const auto number = [](double* to) { return po::value(to)->default_value(*to); };
+  search.add_options()("search", po::bool_switch(&o.search),
+                       "find both, then latency at 10, 50 and 90 % of PDR for --seconds each; "
+                       "--rate is the largest load")("pdr-loss", number(&raw.pdr_percent),
+                                                     "percent that PDR may lose")(
+      "width", number(&raw.goal.width), "relative distance of the bounds at the end")(
+      "exceed-ratio", number(&raw.goal.exceed_ratio), "share of time that may lose more")(
+      "trial-seconds", number(&raw.goal.final_duration), "of trials that judge")(
+      "short-trial-seconds", number(&raw.goal.initial_duration), "of the first trials")(
+      "duration-sum", number(&raw.goal.duration_sum), "seconds of trials that judge a load")(
+      "search-seconds", number(&o.limits.seconds), "then the search ends where it is");
+  all.add(devices).add(describe_packets(t, raw)).add(measuring).add(search);
   return all;
 }
 
@@ -120,6 +142,8 @@ Result<void> check_packets(Options& o, const Raw& raw) {
   if (traffic.new_flows_per_second > 0 && raw.protocol == "tcp") {
     return fail("--new-flows is for udp; a new TCP flow begins with a handshake");
   }
+  if (raw.backlog_us < 0) return fail("--backlog-us is 0 or more");
+  traffic.backlog_seconds = raw.backlog_us / 1e6;
   o.size = raw.size;
   return {};
 }
@@ -158,6 +182,27 @@ Result<void> check_addresses(Options& o, const Raw& raw) {
   return done ? mac("--reply-mac", raw.reply_mac, o.testbed.reply_mac) : done;
 }
 
+Result<void> check_search(Options& o, const Raw& raw) {
+  const Goal& goal = raw.goal;
+  if (raw.pdr_percent <= 0 || raw.pdr_percent >= 100) {
+    return fail("--pdr-loss is above 0 and below 100 percent");
+  }
+  if (goal.width <= 0 || goal.width >= 1) return fail("--width is above 0 and below 1");
+  if (goal.exceed_ratio < 0 || goal.exceed_ratio >= 1) {
+    return fail("--exceed-ratio is from 0 to below 1");
+  }
+  if (goal.initial_duration <= 0 || goal.final_duration < goal.initial_duration ||
+      goal.duration_sum < goal.final_duration) {
+    return fail(
+        "--short-trial-seconds is above 0, --trial-seconds no less than it, --duration-sum no "
+        "less than that");
+  }
+  if (o.limits.seconds <= 0) return fail("--search-seconds is above 0");
+  o.goals = {goal, goal};
+  o.goals[1].loss_ratio = raw.pdr_percent / 100;
+  return {};
+}
+
 Result<void> check_all(Options& o, const Raw& raw) {
   if (o.testbed.transmit_device.empty()) {
     return fail("--tx: name the device that packets leave from, e.g. 0000:03:00.0");
@@ -172,6 +217,7 @@ Result<void> check_all(Options& o, const Raw& raw) {
   o.eal.devices = {o.testbed.transmit_device};
   if (!o.testbed.receive_device.empty()) o.eal.devices.push_back(o.testbed.receive_device);
   if (auto done = check_packets(o, raw); !done) return done;
+  if (auto done = check_search(o, raw); !done) return done;
   return check_addresses(o, raw);
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "bench/ports/mlr_search.h"
 #include "bench/ports/rate.h"
 #include "bench/ports/testbed.h"
 
@@ -17,6 +18,9 @@ struct Options {
   Rate rate;
   double seconds = 10;
   bool open = true;
+  bool search = false;  // NDR and PDR, then latency below PDR
+  std::vector<Goal> goals;
+  SearchLimits limits;
   bool json = false;
   std::string percentiles;  // a file for latencies' distribution
 };

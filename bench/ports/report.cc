@@ -53,6 +53,55 @@ Row describe_setup(const Options& options) {
           {"generator_cores", t.cores.size()}};
 }
 
+double mpps_of(double packets_per_second) {
+  return rounded(packets_per_second / 1e6, 1e6);
+}
+
+void add_search(Row& row, const Options& options, const SearchResult& result) {
+  const double directions = options.testbed.bidirectional ? 2 : 1;
+  Row goals;
+  for (const GoalResult& found : result.goals) {
+    const bool no_drop = found.goal.loss_ratio == 0;
+    row[no_drop ? "ndr_mpps" : "pdr_mpps"] = mpps_of(found.throughput * directions);
+    Row goal{{"loss_ratio", found.goal.loss_ratio},
+             {"exceed_ratio", found.goal.exceed_ratio},
+             {"width", found.goal.width},
+             {"final_trial_seconds", found.goal.final_duration},
+             {"duration_sum_seconds", found.goal.duration_sum},
+             {"throughput_mpps_each_direction", mpps_of(found.throughput)},
+             {"lower_mpps", nullptr},
+             {"upper_mpps", nullptr},
+             {"regular", found.regular}};
+    if (found.lower) goal["lower_mpps"] = mpps_of(*found.lower);
+    if (found.upper) goal["upper_mpps"] = mpps_of(*found.upper);
+    goals[no_drop ? "ndr" : "pdr"] = goal;
+  }
+  row["goals"] = goals;
+  row["trials"] = result.trials;
+  row["search_seconds"] = rounded(result.seconds, 10);
+}
+
+std::string line_of_search(const Row& row) {
+  std::ostringstream out;
+  out << row["system"].get<std::string>() << ", size " << row["size"].dump() << ", " << row["flows"]
+      << " flows" << (row["directions"] == 2 ? ", sum of both directions" : "") << ": NDR "
+      << row["ndr_mpps"] << " Mpps, PDR " << row["pdr_mpps"] << " Mpps (" << row["trials"]
+      << " trials, " << row["search_seconds"] << " s)";
+  for (const auto& [name, goal] : row["goals"].items()) {
+    if (!goal["regular"].get<bool>()) {
+      out << "\n  " << name << ": the search did not narrow it down; it lies between "
+          << goal["lower_mpps"] << " and " << goal["upper_mpps"] << " Mpps";
+    }
+  }
+  for (const auto& level : row.value("latency", Row::array())) {
+    const auto& ns = level["latency_ns"];
+    out << "\n  latency ns at " << level["percent_of_pdr"] << " % of PDR (" << level["offered_mpps"]
+        << " Mpps): p50 " << ns["p50"] << ", p90 " << ns["p90"] << ", p99 " << ns["p99"]
+        << ", p99.9 " << ns["p99_9"] << ", p99.99 " << ns["p99_99"] << ", max " << ns["max"];
+  }
+  return out.str();
+}
+
 Row latency_row(const Histogram& latencies) {
   Row row;
   const std::pair<const char*, double> wanted[] = {
@@ -73,6 +122,8 @@ void add_trial(Row& row, const Options& options, const Trial& trial) {
   row["received_mpps"] = mpps(trial.arrived(), trial.seconds);
   row["received_gbit_s"] = rounded(static_cast<double>(bytes) * 8 / trial.seconds / 1e9, 1e4);
   row["sent"] = trial.sent();
+  row["refused"] = sum_of(trial, [](const Direction& d) { return d.sent.refused; });
+  row["generator_late"] = sum_of(trial, [](const Direction& d) { return d.sent.late; });
   row["received"] = trial.arrived();
   row["lost"] = trial.lost();
   row["reordered"] = sum_of(trial, [](const Direction& d) { return d.arrived.reordered; });
@@ -80,7 +131,7 @@ void add_trial(Row& row, const Options& options, const Trial& trial) {
   row["stale"] = sum_of(trial, [](const Direction& d) { return d.arrived.stale; });
   row["wrong_checksum"] = trial.wrong_checksum;
   row["foreign"] = trial.foreign;
-  row["late"] = trial.late;
+  row["of_earlier_trials"] = trial.late;
   row["missed_by_generator"] = trial.missed;
   const auto fresh = sum_of(trial, [](const Direction& d) { return d.sent.new_flows; });
   if (options.testbed.traffic.new_flows_per_second > 0) row["new_flows"] = fresh;

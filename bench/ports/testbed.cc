@@ -35,7 +35,8 @@ std::uint64_t Trial::sent() const {
   return sum_of(*this, [](const Direction& d) { return d.sent.packets; });
 }
 std::uint64_t Trial::intended() const {
-  return sum_of(*this, [](const Direction& d) { return d.sent.packets + d.sent.skipped; });
+  return sum_of(*this,
+                [](const Direction& d) { return d.sent.packets + d.sent.refused + d.sent.late; });
 }
 std::uint64_t Trial::arrived() const {
   return sum_of(*this, [](const Direction& d) { return d.arrived.packets; });

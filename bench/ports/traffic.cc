@@ -9,8 +9,7 @@
 namespace podwire::ports {
 namespace {
 
-// What a sender that was kept off its core may make up for at once.
-constexpr std::uint32_t kBacklog = 4 * kBurst;
+constexpr std::uint32_t kLeastBacklog = 4 * kBurst;
 
 }  // namespace
 
@@ -44,8 +43,8 @@ Sender::Sender(Device& device, rte_mempool& pool, const FrameMaker& maker, const
       learned_(learned),
       slots_(traffic.flows),
       next_flow_(traffic.flows),
-      pacer_(0, 1, kBacklog),
-      flow_pacer_(0, 1, kBacklog) {
+      pacer_(0, 1, 0),
+      flow_pacer_(0, 1, 0) {
   std::uint32_t flow = 0;
   for (Slot& slot : slots_) slot.flow = flow++;
 }
@@ -58,8 +57,11 @@ void Sender::start(std::uint8_t trial, double packets_per_second, std::uint64_t 
                    std::uint64_t now) {
   trial_ = trial;
   sent_ = {};
+  refused_ = false;
   for (Slot& slot : slots_) slot.sequence = 0;
-  pacer_ = Pacer(packets_per_second, tsc_hz, kBacklog);
+  const double backlog = packets_per_second * traffic_.backlog_seconds;
+  pacer_ = Pacer(packets_per_second, tsc_hz,
+                 std::max(kLeastBacklog, static_cast<std::uint32_t>(backlog)));
   pacer_.start(now);
   flow_pacer_ = Pacer(traffic_.new_flows_per_second, tsc_hz, traffic_.flows);
   flow_pacer_.start(now);
@@ -68,10 +70,16 @@ void Sender::start(std::uint8_t trial, double packets_per_second, std::uint64_t 
 void Sender::poll(std::uint64_t now) noexcept {
   if (pending_count_ > 0) return transmit();
   if (traffic_.new_flows_per_second > 0) move_flows(now);
+  const std::uint64_t skipped = pacer_.skipped();
   const unsigned due = pacer_.take(now, kBurst);
+  (refused_ ? sent_.refused : sent_.late) += pacer_.skipped() - skipped;
+  refused_ = false;
   if (due == 0) return;
   const unsigned made = make_burst(due, now);
-  if (made < due) pacer_.give_back(due - made);
+  if (made < due) {  // the device holds every buffer
+    pacer_.give_back(due - made);
+    refused_ = true;
+  }
   transmit();
 }
 
@@ -109,6 +117,7 @@ void Sender::transmit() noexcept {
                                           static_cast<std::uint16_t>(pending_count_));
   first_pending_ += taken;
   pending_count_ -= taken;
+  refused_ |= pending_count_ > 0;
 }
 
 void Sender::free_pending() noexcept {
@@ -123,8 +132,11 @@ void Sender::free_pending() noexcept {
 
 void Sender::stop(std::uint64_t now) noexcept {
   free_pending();
+  // What was still due at the end, less what is too little to tell from a burst's delay.
   const std::uint64_t scheduled = pacer_.scheduled(now);
-  sent_.skipped = scheduled > sent_.packets ? scheduled - sent_.packets : 0;
+  const std::uint64_t accounted = sent_.packets + sent_.refused + sent_.late;
+  if (scheduled > accounted + kBurst)
+    (refused_ ? sent_.refused : sent_.late) += scheduled - accounted;
 }
 
 void Arrivals::start() {

@@ -23,6 +23,8 @@ struct Traffic {
   std::uint32_t flows = 1;
   // Flows that take the place of the oldest, a second; 0: the same flows throughout.
   double new_flows_per_second = 0;
+  // What a sender that was kept off its core makes up for at once; the rest is not sent.
+  double backlog_seconds = 0.001;
 
   [[nodiscard]] double mean_size() const;
   [[nodiscard]] unsigned largest_size() const;
@@ -34,7 +36,8 @@ std::vector<unsigned> sizes_of(const std::string& text, const FrameShape& shape)
 
 struct Sent {
   std::uint64_t packets = 0, bytes = 0;
-  std::uint64_t skipped = 0;  // due, but the device took none, or the sender came too late
+  // Due but not sent: the device took no more, or the sender was kept off its core.
+  std::uint64_t refused = 0, late = 0;
   std::uint64_t new_flows = 0;
 };
 
@@ -80,6 +83,7 @@ class Sender {
   Pacer pacer_, flow_pacer_;
   std::array<rte_mbuf*, kBurst> pending_{};
   unsigned first_pending_ = 0, pending_count_ = 0;
+  bool refused_ = false;  // the device has not taken all since packets were last due
   Sent sent_;
 };
 

@@ -172,7 +172,8 @@ class Lpm {
   template <typename F>
   static void visit(const Node* node, net::Prefix prefix, unsigned first, unsigned byte_index,
                     F& f) {
-    if (node == nullptr) return;
+    // No node is deeper than an address is long; gcc 12 warns at -O3 unless it is told.
+    if (node == nullptr || byte_index >= prefix.address.bytes.size()) return;
     const auto base = static_cast<std::uint8_t>((byte_index - first) * 8);
     for (const Item& item : node->prefixes) {
       prefix.address.bytes[byte_index] = item.bits;

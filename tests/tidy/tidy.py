@@ -31,6 +31,7 @@ INCLUDES = {
                  "dataplane/check.h"],
     "cni-shim/": ["control/cni/protocol.h"],
     "tests/": ["dataplane/", "control/", "cni-shim/", "tests/"],
+    "tests/unit/bench/": ["bench/", "dataplane/net/", "tests/lib/"],
     "bench/": ["dataplane/", "control/", "tests/packet/", "tests/lib/", "bench/"],
 }
 FOLDERS_WITH_README = ["dataplane", "dataplane/io", "dataplane/flow", "dataplane/stages",
