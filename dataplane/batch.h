@@ -1,4 +1,5 @@
-// The packets of one pass through the pipeline, in order. Compaction keeps that order.
+// What is carried together: the frames of one receive, and the packets of one pass through the
+// stages. Both in order; compaction keeps it. A worker's own.
 #pragma once
 
 #include <array>
@@ -10,6 +11,27 @@ namespace podwire {
 
 inline constexpr unsigned kBatchSize = 64;
 
+// Frames as the ports gave them.
+class Burst {
+ public:
+  struct Frame {
+    rte_mbuf* mbuf;
+    PortId in_port;
+  };
+  [[nodiscard]] unsigned size() const { return size_; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  [[nodiscard]] bool full() const { return size_ == kBatchSize; }
+  const Frame& operator[](unsigned i) const { return frames_[i]; }
+  // Only while !full().
+  void append(rte_mbuf* mbuf, PortId in_port) { frames_[size_++] = {mbuf, in_port}; }
+  void clear() { size_ = 0; }
+
+ private:
+  std::array<Frame, kBatchSize> frames_;
+  unsigned size_ = 0;
+};
+
+// Frames on their way through the stages.
 class Batch {
  public:
   [[nodiscard]] unsigned size() const { return size_; }

@@ -1,16 +1,19 @@
 // The packet's way, in order. Start reading here.
 //
-//   rx - parse - decap - track -+- known ------------------------+- rewrite - route - encap - tx
-//                               +- new - service - policy - admit +
+//   rx -+- fast path ------------------------------------------------------------------ tx
+//       +- parse - decap - track -+- known ------------------------+- rewrite - route - encap - tx
+//                                 +- new - service - policy - admit +
 //
-// Known flows carry their verdict, their rewrite and their route. Only new flows, or flows admitted
-// under an older policy, pay for service choice and policy.
+// Known flows carry their verdict, their rewrite and their route: the fast path takes nearly all of
+// their packets. Only new flows, or flows admitted under an older policy, pay for service choice
+// and policy.
 #pragma once
 
 #include "dataplane/stage.h"
 #include "dataplane/stages/admit.h"
 #include "dataplane/stages/decap.h"
 #include "dataplane/stages/encap.h"
+#include "dataplane/stages/fast_path.h"
 #include "dataplane/stages/fragments.h"
 #include "dataplane/stages/hold.h"
 #include "dataplane/stages/parse.h"
@@ -34,6 +37,27 @@ inline void pipeline_parsed(Batch& batch, Worker& w) noexcept {
 inline void pipeline(Batch& batch, Worker& w) noexcept {
   run<stages::Parse, stages::Decap>(batch, w);
   pipeline_parsed(batch, w);
+}
+
+// A burst from the ports. What the fast path leaves goes through the stages together, but never
+// behind a later packet of its own flow. `batch` is scratch and empty; `sent` as below.
+template <typename Sent>
+void pipeline(const Burst& burst, Batch& batch, Worker& w, Sent&& sent) noexcept {
+  using Fate = stages::FastPath::Fate;
+  const auto run_stages = [&] {
+    pipeline(batch, w);
+    sent(batch);
+    batch.clear();
+  };
+  stages::FastPath fast_path(burst, w);
+  for (unsigned i = 0; i < burst.size(); ++i) {
+    const Fate fate = fast_path.carry(i);
+    if (fate == Fate::sent) [[likely]]
+      continue;
+    batch.append(burst[i].mbuf, burst[i].in_port);
+    if (fate == Fate::in_place) run_stages();
+  }
+  if (!batch.empty()) run_stages();
 }
 
 // Packets that a stage had held go on where they stopped, and those that waited too long are

@@ -26,19 +26,19 @@ class PollList {
   // Takes the ports of `table`. Their drivers must outlive the next rebuild.
   void rebuild(const tables::PortTable& table);
 
-  // Polls every hot queue once and hands frames to `process(batch)`, which empties the batch.
+  // Polls every hot queue once and hands frames to `process(burst)`, which empties the burst.
   // Returns how many came.
   template <typename F>
-  unsigned receive(Batch& batch, F&& process) noexcept {
+  unsigned receive(Burst& burst, F&& process) noexcept {
     unsigned total = 0;
     for (std::size_t i = 0; i < hot_.size();) {
-      const unsigned count = receive_from(queues_[hot_[i]], batch);
+      const unsigned count = receive_from(queues_[hot_[i]], burst);
       total += count;
-      if (count > 0 && kBatchSize - batch.size() < kLeastRoom) process(batch);
+      if (count > 0 && kBatchSize - burst.size() < kLeastRoom) process(burst);
       if (count == 0 && cool(i)) continue;
       ++i;
     }
-    if (!batch.empty()) process(batch);
+    if (!burst.empty()) process(burst);
     return total;
   }
 
@@ -65,7 +65,7 @@ class PollList {
     unsigned empty_polls = 0;
   };
   void add(const tables::PortInfo& info, PortId id);
-  unsigned receive_from(Queue& queue, Batch& batch) noexcept;
+  unsigned receive_from(Queue& queue, Burst& burst) noexcept;
   bool cool(std::size_t place) noexcept;
   void heat(std::uint32_t index) noexcept;
 

@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/check.h"
 #include "dataplane/flow/affinity.h"
@@ -82,25 +83,14 @@ bool Worker::originate(rte_mbuf* mbuf) noexcept {
   return true;
 }
 
-void Worker::send(rte_mbuf* mbuf, PortId port) noexcept {
-  if (port >= kMaxPorts) {  // punted before there is a host port or an uplink
-    drop(mbuf, Reason::port_down, kNoPort);
-    return;
-  }
-  Outbox& outbox = *outboxes[port];
-  if (outbox.size == kBatchSize) flush(port);
-  if (outbox.size == 0) pending.push_back(port);
-  outbox.frames[outbox.size++] = mbuf;
-}
-
 void Worker::flush(PortId port) noexcept {
   Outbox& outbox = *outboxes[port];
   std::erase(pending, port);
   const std::span frames(outbox.frames.data(), outbox.size);
+  const std::uint64_t bytes = std::exchange(outbox.bytes, 0);
   outbox.size = 0;
   const tables::PortInfo* info = snapshot->ports->find(port);
   io::Port* driver = info == nullptr ? nullptr : info->port.get();
-  const std::uint64_t bytes = total_bytes(frames);
   unsigned taken = 0;
   if (driver != nullptr && driver->up()) taken = driver->transmit(index, frames);
   const auto left = frames.subspan(taken);
@@ -129,37 +119,49 @@ void Worker::begin_round() noexcept {
       shared.cycles_per_second);
 }
 
-void Worker::process(Batch& batch) noexcept {
-  begin_round();
-  counters.received.add(batch.size());
-  for (unsigned i = 0; i < batch.size(); ++i) {
-    auto& port = counters.ports[batch[i].in_port];
-    port.rx_packets.add();
-    port.rx_bytes.add(batch[i].mbuf->pkt_len);
-  }
-  if (snapshot == nullptr) {
-    for (unsigned i = 0; i < batch.size(); ++i) {
-      drop(batch[i].mbuf, Reason::not_synced, batch[i].in_port);
+void Worker::count_received(const Burst& burst) noexcept {
+  counters.received.add(burst.size());
+  for (unsigned i = 0; i < burst.size();) {
+    const PortId in_port = burst[i].in_port;
+    std::uint64_t frames = 0, bytes = 0;
+    for (; i < burst.size() && burst[i].in_port == in_port; ++i) {
+      ++frames;
+      bytes += burst[i].mbuf->pkt_len;
     }
-    batch.clear();
-    return;
+    counters.ports[in_port].rx_packets.add(frames);
+    counters.ports[in_port].rx_bytes.add(bytes);
   }
-  const auto send_batch = [this](Batch& done) { send_all(done, *this); };
-  pipeline(batch, *this);
-  send_batch(batch);
-  resume_held(batch, *this, send_batch);
-  // Ends: an ICMP error never causes another.
+}
+
+// Ends: an ICMP error never causes another.
+void Worker::run_originated() noexcept {
   while (!originated.empty()) {
-    batch.clear();
     for (unsigned i = 0; i < originated.size(); ++i) {
-      Packet& packet = batch.append(originated[i].mbuf, originated[i].in_port);
+      Packet& packet = batch_.append(originated[i].mbuf, originated[i].in_port);
       packet.source = originated[i].source;
       packet.originated = originated[i].originated;
     }
     originated.clear();
-    pipeline(batch, *this);
-    send_batch(batch);
+    pipeline(batch_, *this);
+    send_all(batch_, *this);
   }
+}
+
+void Worker::process(Burst& burst) noexcept {
+  begin_round();
+  count_received(burst);
+  if (snapshot == nullptr) {
+    for (unsigned i = 0; i < burst.size(); ++i) {
+      drop(burst[i].mbuf, Reason::not_synced, burst[i].in_port);
+    }
+    burst.clear();
+    return;
+  }
+  const auto send_batch = [this](Batch& done) { send_all(done, *this); };
+  pipeline(burst, batch_, *this, send_batch);
+  burst.clear();
+  resume_held(batch_, *this, send_batch);
+  run_originated();
   flush();
 }
 

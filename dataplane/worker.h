@@ -70,6 +70,7 @@ struct Worker {
   // Frames for one output port, sent when the batch is through or the queue is full.
   struct Outbox {
     unsigned size = 0;
+    std::uint64_t bytes = 0;
     std::array<rte_mbuf*, kBatchSize> frames;
   };
   std::vector<std::unique_ptr<Outbox>> outboxes;  // by PortId
@@ -98,17 +99,31 @@ struct Worker {
   // Frees the buffer and counts; `port` is where it came from.
   void drop(rte_mbuf* mbuf, Reason reason, PortId port) noexcept;
   // Puts a finished frame (Ethernet header first) into the port's outbox.
-  void send(rte_mbuf* mbuf, PortId port) noexcept;
+  void send(rte_mbuf* mbuf, PortId port) noexcept {
+    if (port >= kMaxPorts) [[unlikely]]  // punted before there is a host port or an uplink
+      return drop(mbuf, Reason::port_down, kNoPort);
+    Outbox& outbox = *outboxes[port];
+    if (outbox.size == kBatchSize) flush(port);
+    if (outbox.size == 0) pending.push_back(port);
+    outbox.bytes += mbuf->pkt_len;
+    outbox.frames[outbox.size++] = mbuf;
+  }
   // Hands every outbox to its port; what a port does not take is dropped under port_full or
   // port_down. Needs a snapshot.
   void flush() noexcept;
   void flush(PortId port) noexcept;
-  // One batch from receive to transmit: loads the snapshot, stamps the clock, counts every frame
-  // as received, runs the pipeline, then what it originated, and flushes. The batch is empty
-  // afterwards. An empty batch is allowed: it lets held packets go on and age.
-  void process(Batch& batch) noexcept;
+  // One burst from receive to transmit: loads the snapshot, stamps the clock, counts every frame
+  // as received, runs the pipeline, then what it originated, and flushes. The burst is empty
+  // afterwards. An empty burst is allowed: it lets held packets go on and age.
+  void process(Burst& burst) noexcept;
   // Loads the snapshot and stamps the clock, as process() does: for housekeeping between batches.
   void begin_round() noexcept;
+
+ private:
+  void count_received(const Burst& burst) noexcept;
+  void run_originated() noexcept;
+
+  Batch batch_;  // scratch of process(), empty between calls
 };
 
 }  // namespace podwire

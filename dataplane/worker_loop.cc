@@ -42,9 +42,9 @@ void WorkerLoop::round() noexcept {
   look_at_ports();
   const std::uint64_t start = worker_.now_cycles;
   const unsigned received =
-      polls_.receive(batch_, [this](Batch& batch) { worker_.process(batch); });
+      polls_.receive(burst_, [this](Burst& burst) { worker_.process(burst); });
   // Held packets go on and age also when nothing comes.
-  if (received == 0) worker_.process(batch_);
+  if (received == 0) worker_.process(burst_);
   age_flows();
   worker_.shared.quiescence.report(worker_.index);
 

@@ -27,7 +27,7 @@ class WorkerLoop {
   Worker& worker_;
   const unsigned workers_;
   PollList polls_;
-  Batch batch_;
+  Burst burst_;
   std::uint64_t port_generation_ = ~std::uint64_t{0};
   std::uint64_t worked_at_ = 0, asked_at_ = 0;  // TSC
   const std::uint64_t spin_cycles_, ask_cycles_;

@@ -68,7 +68,7 @@ void Node::load(const Frames& frames, const std::uint32_t* flows, unsigned count
 
 void Node::pass(PortId port, unsigned count) {
   Worker& worker = world_.worker();
-  Batch batch;
+  Burst batch;
   for (unsigned first = 0; first < count; first += kBurst) {
     const unsigned end = std::min(count, first + kBurst);
     for (unsigned i = first; i < end; ++i) batch.append(buffers_[i], port);

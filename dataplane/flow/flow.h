@@ -39,6 +39,35 @@ enum class State : std::uint8_t {
   last_ack_reply,
 };
 
+// Where a direction's packets came from and went to when they were last routed. Another packet of
+// the same key that comes the same way under the same routes needs none of the checks that depend
+// on key, port and routes alone: whose address it sends from, where it may go.
+//
+//   Snapshot::route_generation 32 | through a tunnel 1 | PortId 11 | NextHopId 20
+class Way {
+ public:
+  // Of packets from a port, whatever their next hop.
+  static constexpr std::uint64_t from(std::uint32_t generation, PortId port, bool tunnel) noexcept {
+    return std::uint64_t{generation} << 32 | std::uint64_t{tunnel} << 31 |
+           std::uint64_t{port & kPortMask} << kHopBits;
+  }
+  // The word to remember; 0, which is no way, when the next hop's number is out of reach.
+  static constexpr std::uint64_t to(std::uint64_t from, tables::NextHopId next_hop) noexcept {
+    return next_hop <= kHopMask ? from | next_hop : 0;
+  }
+  // kNoNextHop when `word` was remembered for packets from elsewhere.
+  static constexpr tables::NextHopId next_hop(std::uint64_t word, std::uint64_t from) noexcept {
+    const std::uint64_t difference = word ^ from;
+    return difference <= kHopMask ? static_cast<tables::NextHopId>(difference) : tables::kNoNextHop;
+  }
+
+ private:
+  static constexpr unsigned kHopBits = 20;
+  static constexpr std::uint64_t kHopMask = (1U << kHopBits) - 1;
+  static constexpr std::uint64_t kPortMask = (1U << 11U) - 1;
+  static_assert(kMaxPorts <= kPortMask, "kNoPort, cut to these bits, is no port's number");
+};
+
 // One direction: 64 bytes for IPv4, 128 for IPv6.
 template <typename F>
 struct alignas(64) Flow {
@@ -59,9 +88,9 @@ struct alignas(64) Flow {
   std::atomic<std::uint64_t> bytes{0};
   SlotId peer = kNoSlot;  // immutable: the other direction's entry
   std::atomic<std::uint32_t> policy_generation{0};
-  // Snapshot::route_generation << 32 | NextHopId, set by the route stage: one word, so that two
-  // workers never leave one's next hop under the other's generation.
-  std::atomic<std::uint64_t> route{0};
+  // A Way, set by the route stage: one word, so that two workers never leave one's next hop under
+  // the other's generation.
+  std::atomic<std::uint64_t> way{0};
   std::atomic<std::uint32_t> packets{0};
   std::atomic<State> state{State::unreplied};
   // Immutable.

@@ -74,6 +74,8 @@ class FlowMap {
   // lose counts to each other.
   void passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol, std::uint8_t flags,
               std::uint32_t now_seconds) noexcept;
+  // The same for a packet that cannot move the state: is_steady() (tcp_state.h).
+  void count(Flow<F>& flow, std::uint32_t length, std::uint32_t now_seconds) noexcept;
 
   // Ends both directions; true for the one caller who did. Idempotent, also on a flow found before
   // and ended since, until the caller's next report.
@@ -269,16 +271,22 @@ inline Flow<F>* FlowMap<F>::search(const Key& key, std::uint32_t hash) noexcept 
 }
 
 template <typename F>
-inline void FlowMap<F>::passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol,
-                               std::uint8_t flags, std::uint32_t now_seconds) noexcept {
+inline void FlowMap<F>::count(Flow<F>& flow, std::uint32_t length,
+                              std::uint32_t now_seconds) noexcept {
   constexpr auto kRelaxed = std::memory_order_relaxed;
   flow.packets.store(flow.packets.load(kRelaxed) + 1, kRelaxed);
   flow.bytes.store(flow.bytes.load(kRelaxed) + length, kRelaxed);
   const std::uint16_t now = clock16(now_seconds);
   if (flow.seen.load(kRelaxed) != now) flow.seen.store(now, kRelaxed);
-  if (is_steady(flow.state.load(kRelaxed), protocol, flags, flow.is_reply)) [[likely]]
-    return;
-  move_on(flow, protocol, flags, now_seconds);
+}
+
+template <typename F>
+inline void FlowMap<F>::passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol,
+                               std::uint8_t flags, std::uint32_t now_seconds) noexcept {
+  count(flow, length, now_seconds);
+  const State state = flow.state.load(std::memory_order_relaxed);
+  if (!is_steady(state, protocol, flags, flow.is_reply)) [[unlikely]]
+    move_on(flow, protocol, flags, now_seconds);
 }
 
 template <typename F>

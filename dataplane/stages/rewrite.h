@@ -83,12 +83,9 @@ struct Rewrite {
     if (p.source == Source::host || p.source == Source::self) return false;
     // The flow's own next hop where it is known, for it is read anyway by route.
     const auto& routes = *w.snapshot->routes;
-    const std::uint64_t route = flow.route.load(std::memory_order_relaxed);
-    auto next_hop = static_cast<tables::NextHopId>(route);
-    if (next_hop == tables::kNoNextHop || route >> 32U != w.snapshot->route_generation)
-        [[unlikely]] {
+    auto next_hop = flow::Way::next_hop(flow.way.load(std::memory_order_relaxed), way_from(p, w));
+    if (next_hop == tables::kNoNextHop) [[unlikely]]
       next_hop = routes.find(destination_of(flow));
-    }
     return routes.at(next_hop).kind != tables::NextHopKind::host;
   }
 

@@ -1,8 +1,8 @@
 #include "dataplane/stages/route.h"
 
-#include "dataplane/flow/flow.h"
 #include "dataplane/stages/hold.h"
 #include "dataplane/stages/icmp_origin.h"
+#include "dataplane/stages/lookup.h"
 
 namespace podwire::stages {
 namespace {
@@ -13,7 +13,6 @@ using tables::NextHopKind;
 
 // What route needs of the flow, whatever its family.
 struct FlowView {
-  std::atomic<std::uint64_t>* route = nullptr;
   bool translates = false;
   net::Address source;  // as the packet came
 
@@ -21,9 +20,9 @@ struct FlowView {
   static FlowView of(void* flow) {
     auto& f = *static_cast<flow::Flow<F>*>(flow);
     if constexpr (F::family == net::Family::v4) {
-      return {&f.route, f.translates, net::Address::from_v4(f.key.source)};
+      return {f.translates, net::Address::from_v4(f.key.source)};
     } else {
-      return {&f.route, f.translates, net::Address::from_v6(f.key.source.data())};
+      return {f.translates, net::Address::from_v6(f.key.source.data())};
     }
   }
 };
@@ -79,8 +78,8 @@ Verdict no_route(const Packet& p, Worker& w) {
 std::atomic<std::uint64_t>* remembered(const Packet& p) {
   // An error goes to the quoted packet's sender: not where its flow goes.
   if (p.flow == nullptr || p.icmp_error) return nullptr;
-  return p.family == net::Family::v4 ? &static_cast<flow::Flow<flow::V4>*>(p.flow)->route
-                                     : &static_cast<flow::Flow<flow::V6>*>(p.flow)->route;
+  return p.family == net::Family::v4 ? &static_cast<flow::Flow<flow::V4>*>(p.flow)->way
+                                     : &static_cast<flow::Flow<flow::V6>*>(p.flow)->way;
 }
 
 }  // namespace
@@ -97,10 +96,11 @@ Verdict Route::decide(Packet& p, Worker& w) noexcept {
   const tables::Snapshot& snapshot = *w.snapshot;
   const tables::RouteTable& routes = *snapshot.routes;
   auto* memory = remembered(p);
-  const std::uint64_t known = memory == nullptr ? 0 : memory->load(std::memory_order_relaxed);
-  p.next_hop = static_cast<NextHopId>(known);
-  const bool current = p.next_hop != tables::kNoNextHop &&
-                       static_cast<std::uint32_t>(known >> 32) == snapshot.route_generation;
+  const std::uint64_t from = way_from(p, w);
+  p.next_hop = memory == nullptr
+                   ? tables::kNoNextHop
+                   : flow::Way::next_hop(memory->load(std::memory_order_relaxed), from);
+  const bool current = p.next_hop != tables::kNoNextHop;
   if (!current) p.next_hop = find_next_hop(p, routes);
   const NextHop& hop = routes.at(p.next_hop);
   if (hop.kind == NextHopKind::none) return no_route(p, w);
@@ -110,8 +110,7 @@ Verdict Route::decide(Packet& p, Worker& w) noexcept {
     const Reason refused = refusal(p, hop, snapshot);
     if (refused != Reason::none) return Verdict::drop(refused);
     if (memory != nullptr) {
-      memory->store(std::uint64_t{snapshot.route_generation} << 32 | p.next_hop,
-                    std::memory_order_relaxed);
+      memory->store(flow::Way::to(from, p.next_hop), std::memory_order_relaxed);
     }
   }
   if (hop.kind != NextHopKind::unresolved) return Verdict::next();

@@ -128,7 +128,7 @@ void check_sent(World& world) {
   }
 }
 
-void run(World& world, Batch& batch) {
+void run(World& world, Burst& batch) {
   world.worker().process(batch);
   batch.clear();
   world.shared().quiescence.report(0);
@@ -155,7 +155,7 @@ void converse(std::span<const std::uint8_t> input) {
   add_services(world);
   world.publish();
   const unsigned before = buffers(world);
-  Batch batch;
+  Burst batch;
   while (const auto event = read_event(input)) {
     switch (event->kind) {
       case Event::Kind::frame: {

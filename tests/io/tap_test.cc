@@ -261,9 +261,9 @@ TEST_F(Tap, ColdQueuesAreFoundByWaiting) {
   table.ports[2].port = port;
   PollList polls(0, 1, -1);
   polls.rebuild(table);
-  Batch batch;
+  Burst batch;
   unsigned batches = 0;
-  const auto process = [&](Batch& frames) {
+  const auto process = [&](Burst& frames) {
     ++batches;
     for (unsigned i = 0; i < frames.size(); ++i) {
       EXPECT_EQ(frames[i].in_port, 2);

@@ -416,7 +416,7 @@ std::string World::run(const Step& step) {
   const Counters before = read_counters();
   write_down(step);
   Worker& w = worker(step.worker);
-  Batch batch;
+  Burst batch;
   for (const auto& in : step.in) batch.append(make_buffer(in), port_id(in.port));
   w.process(batch);
   shared_->quiescence.report(step.worker);

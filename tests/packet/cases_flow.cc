@@ -171,7 +171,7 @@ FAMILY_CASE(FlowLimitRefusesNewAndKeepsKnown) {
   std::uint32_t admitted = 0;
   for (std::uint32_t i = 0; i < limit * 2; ++i) {
     const auto port = static_cast<std::uint16_t>(10000 + i);
-    Batch batch;
+    Burst batch;
     batch.append(world.make_buffer({"a", udp(n.a, port, n.b, 53)}), world.port_id("a"));
     world.worker().process(batch);
     batch.clear();

@@ -15,7 +15,7 @@ Counters tunnel_counters(const In& in, const Out& out) {
 constexpr std::uint32_t kSomeFlows[] = {0, 1, 2, 50'001, kMostFlows - 1};
 
 void begin(World& world, const In& in) {
-  Batch batch;
+  Burst batch;
   batch.append(world.make_buffer(in), world.port_id(in.port));
   world.worker().process(batch);
   for (const char* name : {"a", "b", "uplink"}) {

@@ -166,7 +166,7 @@ PACKET_CASE(PathOffloadsAreDescribedForTheTunnel) {
   const Frame syn = tcp("10.244.1.2", 4000, "10.244.2.2", 80, "S").with_partial_checksum();
   std::string wrong;
   Worker& w = world.worker();
-  Batch batch;
+  Burst batch;
   batch.append(world.make_buffer({.port = "a", .frame = syn}), world.port_id("a"));
   w.process(batch);
   auto& sent = world.port("uplink").sent;

@@ -397,7 +397,7 @@ FAMILY_CASE(ServiceHairpinIsMasqueradedOnlyToItself) {
 char reached(World& world, const Names& n, std::uint16_t source_port, std::uint16_t port,
              std::string_view vip) {
   const Frame question = udp(n.a, source_port, vip, port);
-  Batch batch;
+  Burst batch;
   batch.append(world.make_buffer({"a", question}), world.port_id("a"));
   world.worker().process(batch);
   char found = '?';

@@ -101,7 +101,6 @@ TEST_F(CtlTest, StatusTellsWhatHoldsAndWhatDoesNot) {
 TEST_F(CtlTest, PodsTellTheirPortsAndWhoIsMissing) {
   bench.add_pod("waiting").ips = {ip("10.0.0.4")};
   bench.add_pod("elsewhere").node_name = "n2";
-  bench.state.attachments[0].port->up();
   const json pods = result("pods");
   ASSERT_EQ(pods.size(), 2U);
   EXPECT_EQ(pods[0]["pod"], "default/waiting");
