@@ -47,7 +47,7 @@ inline bool carry_out(Verdict verdict, Packet& packet, Worker& w) noexcept {
     case Verdict::Kind::answer:
       w.send(packet.mbuf, packet.in_port);
       return false;
-    case Verdict::Kind::held:
+    case Verdict::Kind::taken:
       return false;
   }
   return false;

@@ -15,14 +15,15 @@ class [[nodiscard]] Verdict {
     drop,    // free it, count the reason
     punt,    // hand the frame as it came to the host tap (from the host tap: to the uplink)
     answer,  // the frame was turned into its own reply: send it out of the port it came in on
-    held,  // the stage keeps the buffer (early fragment, next hop unresolved) and will give it back
+    taken,   // the stage has the buffer: sent it, or will give it back (early fragment, next hop
+             // unresolved)
   };
 
   static constexpr Verdict next() { return {Kind::next, Reason::none}; }
   static constexpr Verdict drop(Reason reason) { return {Kind::drop, reason}; }
   static constexpr Verdict punt() { return {Kind::punt, Reason::none}; }
   static constexpr Verdict answer() { return {Kind::answer, Reason::none}; }
-  static constexpr Verdict held() { return {Kind::held, Reason::none}; }
+  static constexpr Verdict taken() { return {Kind::taken, Reason::none}; }
 
   [[nodiscard]] constexpr Kind kind() const { return kind_; }
   [[nodiscard]] constexpr Reason reason() const { return reason_; }

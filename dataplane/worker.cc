@@ -32,11 +32,6 @@ std::uint64_t total_bytes(std::span<rte_mbuf* const> frames) {
   return bytes;
 }
 
-void send_all(Batch& batch, Worker& w) {
-  for (unsigned i = 0; i < batch.size(); ++i) w.send(batch[i].mbuf, batch[i].out_port);
-  batch.clear();
-}
-
 }  // namespace
 
 Shared::Shared(const DataplaneConfig& config, unsigned workers)
@@ -143,7 +138,6 @@ void Worker::run_originated() noexcept {
     }
     originated.clear();
     pipeline(batch_, *this);
-    send_all(batch_, *this);
   }
 }
 
@@ -157,10 +151,9 @@ void Worker::process(Burst& burst) noexcept {
     burst.clear();
     return;
   }
-  const auto send_batch = [this](Batch& done) { send_all(done, *this); };
-  pipeline(burst, batch_, *this, send_batch);
+  pipeline(burst, batch_, *this);
   burst.clear();
-  resume_held(batch_, *this, send_batch);
+  resume_held(batch_, *this);
   run_originated();
   flush();
 }

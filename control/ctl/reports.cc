@@ -297,6 +297,7 @@ json counter_set(const WorkerTotals& t) {
           {"dropped", t.dropped()},
           {"holding", t.holding},
           {"punted", t.punted},
+          {"fastPath", t.fast_path},
           {"flowsCreated", t.flows_created},
           {"flowsRemoved", t.flows_removed},
           {"flowsExpired", t.flows_expired},

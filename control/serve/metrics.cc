@@ -60,6 +60,8 @@ void add_packets(Families& out, const WorkerTotals& sum) {
               "Packets that podwire made itself: ICMP errors, further fragments and segments.",
               sum.originated);
   out.counter("packets_sent_total", "Packets that ports took from the workers.", sum.sent);
+  out.counter("packets_fast_path_total",
+              "Packets of known flows that took the fast path; part of those sent.", sum.fast_path);
   out.counter("packets_punted_total",
               "Frames handed between host and uplink as they came; part of those sent.",
               sum.punted);

@@ -17,6 +17,7 @@ WorkerTotals read_worker(const observe::WorkerCounters& counters) {
   t.flows_removed = counters.flows_removed.read();
   t.flows_expired = counters.flows_expired.read();
   t.policy_rejudged = counters.policy_rejudged.read();
+  t.fast_path = counters.fast_path.read();
   t.tunnel_in = counters.tunnel_in.read();
   t.tunnel_out = counters.tunnel_out.read();
   t.rounds = counters.rounds.read();
@@ -46,6 +47,7 @@ WorkerTotals Totals::sum() const {
     all.flows_removed += w.flows_removed;
     all.flows_expired += w.flows_expired;
     all.policy_rejudged += w.policy_rejudged;
+    all.fast_path += w.fast_path;
     all.tunnel_in += w.tunnel_in;
     all.tunnel_out += w.tunnel_out;
     all.rounds += w.rounds;

@@ -178,7 +178,7 @@ Verdict fragment(Packet& p, const NextHop& hop, Worker& w) {
   }
   w.counters.originated.add(pieces - 1);
   rte_pktmbuf_free(p.mbuf);
-  return Verdict::held();
+  return Verdict::taken();
 }
 
 Verdict too_big(Packet& p, const NextHop& hop, Worker& w) {

@@ -145,7 +145,7 @@ Verdict FragmentTable::hold(Datagram& d, const Packet& p, Worker& w) noexcept {
   d.held_last = i;
   ++d.held;
   w.counters.holding.add(1);
-  return Verdict::held();
+  return Verdict::taken();
 }
 
 Verdict FragmentTable::track(Packet& p, const FragmentPlace& place, Worker& w) noexcept {

@@ -51,7 +51,7 @@ Verdict HoldQueue::hold(const Packet& p, const net::Address& neighbour, Worker& 
   waiting.packet.flow = nullptr;  // may be another's after this worker's next quiescent point
   waiting.packet.may_pass = true;
   w.counters.holding.add(1);
-  return Verdict::held();
+  return Verdict::taken();
 }
 
 unsigned HoldQueue::release(Batch& out, Worker& w) noexcept {

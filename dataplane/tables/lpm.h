@@ -104,7 +104,7 @@ class Lpm {
     void expand() {
       longest.fill(0);
       std::array<std::uint8_t, 256> lengths{};
-      for (std::uint16_t n = 0; n < prefixes.size(); ++n) {
+      for (std::size_t n = 0; n < prefixes.size(); ++n) {
         const Item& item = prefixes[n];
         const unsigned count = 1U << (8 - item.length);
         for (unsigned byte = item.bits; byte < item.bits + count; ++byte) {
