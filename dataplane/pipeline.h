@@ -1,8 +1,8 @@
 // The packet's way, in order. Start reading here.
 //
-//   rx -+- parse - decap - track -+- known ------------------------+- rewrite - route - encap -+- tx
-//       |                         +- new - service - policy - admit +                          |
-//       +- fast path: known flows, nothing odd about the packet -------------------------------+
+// rx -+- parse - decap - track -+- known ------------------------+- rewrite - route - encap -+- tx
+//     |                         +- new - service - policy - admit +                          |
+//     +- fast path: known flows, nothing odd about the packet -------------------------------+
 //
 // Known flows carry their verdict, their rewrite and their route: the fast path takes nearly all of
 // their packets. Only new flows, or flows admitted under an older policy, pay for service choice
