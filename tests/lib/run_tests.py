@@ -218,6 +218,13 @@ class Runner:
     def lab(self):
         self.privileged("lab", ["/usr/bin/python3", "-u", "scripts/lab", "check"], 240)
 
+    def bench(self):
+        self.gtest("gcc", "bench", 120)
+        error = self.build("gcc", ["bench/path/path", "bench/flow_table"])
+        if error:
+            return self.tally.fail("bench", error)
+        self.lines("bench", ["/usr/bin/python3", "-uB", "tests/bench/run.py"], 120)
+
     def tidy(self):
         error = self.build("gcc")
         if error:
@@ -237,7 +244,8 @@ class Runner:
         self.lines(name, command, timeout_s)
 
 
-PARTS = ["tidy", "unit", "packet", "order", "io", "lab", "smoke", "scapy", "asan", "model", "fuzz"]
+PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "lab", "smoke", "scapy", "asan", "model",
+         "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",

@@ -32,6 +32,7 @@ INCLUDES = {
     "cni-shim/": ["control/cni/protocol.h"],
     "tests/": ["dataplane/", "control/", "cni-shim/", "tests/"],
     "tests/unit/bench/": ["bench/", "dataplane/net/", "tests/lib/"],
+    "tests/bench/": ["bench/", "tests/"],
     "bench/": ["dataplane/", "control/", "tests/packet/", "tests/lib/", "bench/"],
 }
 FOLDERS_WITH_README = ["dataplane", "dataplane/io", "dataplane/flow", "dataplane/stages",

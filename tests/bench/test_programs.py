@@ -1,0 +1,90 @@
+"""The measuring programs run, say what they must, and refuse nonsense. What they measure in a debug
+build in a fraction of a second is of no interest."""
+
+import json
+import subprocess
+import unittest
+from pathlib import Path
+
+BUILD = Path(__file__).resolve().parents[2] / "build"
+RECORD = {"machine": str, "cores": int, "kernel": str, "dpdk": str, "commit": str, "build": str,
+          "date": str, "noise": dict}
+BRIEFLY = ["--windows", "3", "--seconds", "0.1", "--json"]
+
+
+def run(program, *arguments):
+    return subprocess.run([BUILD / program, *arguments], capture_output=True, text=True, timeout=60)
+
+
+class Programs(unittest.TestCase):
+    def rows(self, program, *arguments):
+        done = run(program, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def check_spread(self, spread):
+        self.assertTrue(0 < spread["p10"] <= spread["median"] <= spread["p90"], spread)
+
+    def check_record(self, row):
+        for name, kind in RECORD.items():
+            self.assertIsInstance(row.get(name), kind, name)
+        self.assertIn("22.11", row["dpdk"])
+        noise = row["noise"]
+        self.assertTrue(0 < noise["accepted"] <= 1 and noise["windows"] > 0, noise)
+        self.assertEqual(noise["taken"], "quiet windows" if noise["quiet"] else "quietest third")
+        self.check_spread(noise["calibration"])
+
+    def test_path_gives_rows(self):
+        rows = self.rows("bench/path/path", "--case", "dnat_policy_ipip", "dnat_v6", "--flows",
+                         "1000", "60000", "--distribution", "zipf", "sequential", *BRIEFLY)
+        about = [(row["case"], row["flows"], row["distribution"]) for row in rows]
+        self.assertEqual(about, [(case, flows, distribution)
+                                 for case in ("dnat_policy_ipip", "dnat_v6")
+                                 for flows in (1000, 60000)
+                                 for distribution in ("zipf", "sequential")])
+        for row in rows:
+            self.check_record(row)
+            self.check_spread(row["cycles_per_packet"])
+            self.assertAlmostEqual(row["cycles_per_packet"]["median"] / row["rte_hash_cycles"],
+                                   row["ratio"], delta=0.02 * row["ratio"])
+
+    def test_path_runs_every_case(self):
+        names = [row["case"] for row in self.rows("bench/path/path", "--flows", "100", *BRIEFLY)]
+        self.assertEqual(len(names), len(set(names)))
+        listed = [line.split()[0] for line in
+                  run("bench/path/path", "--help").stdout.split("Cases:\n")[1].splitlines()]
+        self.assertEqual(names, listed)
+
+    def test_debug_build_says_so(self):
+        done = run("bench/path/path", "--case", "pod_to_pod", "--flows", "10", *BRIEFLY)
+        self.assertEqual(json.loads(done.stdout)["build"], "debug")
+        self.assertIn("debug build", done.stderr)
+
+    def test_flow_table_gives_rows(self):
+        rows = self.rows("bench/flow_table", "--flows", "1000", *BRIEFLY)
+        self.assertEqual([row["case"] for row in rows],
+                         ["hit", "hit_counted", "miss", "insert", "erase", "sweep_group"])
+        for row in rows:
+            self.check_record(row)
+            self.check_spread(row["cycles_per_operation"])
+            self.assertTrue(100 < row["bytes_per_connection"] < 300)
+
+    def test_nonsense_gets_a_sentence(self):
+        for program, arguments, words in (
+                ("bench/path/path", ["--flows", "0"], "--flows is 1 to"),
+                ("bench/path/path", ["--flows", "10000001"], "--flows is 1 to"),
+                ("bench/path/path", ["--flows", "many"], "many"),
+                ("bench/path/path", ["--case", "none"], "no case none"),
+                ("bench/path/path", ["--distribution", "even"], "uniform, zipf or sequential"),
+                ("bench/path/path", ["--seconds", "-1"], "more than 0"),
+                ("bench/flow_table", ["--flows", "0"], "--flows is 1 to"),
+                ("bench/flow_table", ["--distribution", "even"], "uniform, zipf or sequential")):
+            with self.subTest(f"{program} {' '.join(arguments)}"):
+                done = run(program, *arguments)
+                self.assertEqual((done.returncode, done.stdout), (2, ""))
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                self.assertIn(words, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

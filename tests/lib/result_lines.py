@@ -1,0 +1,55 @@
+"""unittest's tests as result lines: "ok   name (seconds)", "FAIL name: reason",
+"skip name: reason".
+"""
+
+import sys
+import time
+import unittest
+
+
+class Lines(unittest.TestResult):
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+
+    def _name(self, test):
+        parts = test.id().split(".")
+        return f"{parts[-2]}.{parts[-1].removeprefix('test_')}"
+
+    def addSuccess(self, test):
+        print(f"ok   {self._name(test)} ({time.monotonic() - self.began:.2f} s)", flush=True)
+
+    def _failed(self, test, error):
+        reason = " ".join(f"{error[0].__name__}: {error[1]}".split())[:1200]
+        print(f"FAIL {self._name(test)}: {reason}", flush=True)
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self._failed(test, error)
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self._failed(test, error)
+
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            self._failed(test, (error[0], f"{subtest._subDescription()} {error[1]}"))
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        print(f"skip {self._name(test)}: {reason}", flush=True)
+
+
+def flatten(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from flatten(test)
+        else:
+            yield test
+
+
+def wanted(folder):
+    """The tests of a folder whose names hold a word of the command line, or all of them."""
+    return [t for t in flatten(unittest.TestLoader().discover(str(folder), "test_*.py"))
+            if not sys.argv[1:] or any(word in t.id() for word in sys.argv[1:])]
