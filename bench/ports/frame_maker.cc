@@ -42,7 +42,7 @@ void FrameMaker::make_v6(std::uint8_t* at, unsigned length, const FlowTuple& tup
 }
 
 void FrameMaker::make(std::uint8_t* at, unsigned length, const FlowTuple& tuple, const Stamp& stamp,
-                      std::uint8_t flags) const noexcept {
+                      const Segment& segment) const noexcept {
   std::memcpy(at, &ethernet_, sizeof ethernet_);
   const bool v4 = shape_.family == net::Family::v4;
   v4 ? make_v4(at, length, tuple) : make_v6(at, length, tuple);
@@ -62,15 +62,13 @@ void FrameMaker::make(std::uint8_t* at, unsigned length, const FlowTuple& tuple,
     if (udp.checksum.raw() == 0) udp.checksum = be16(0xffff);  // RFC 768: zero says "none"
     std::memcpy(transport, &udp, sizeof udp);
   } else {
-    // Every segment of a flow has one sequence number: whatever is lost on the way, none falls out
-    // of a window that the device under test keeps.
     net::Tcp tcp{};
     tcp.source_port = tuple.source_port;
     tcp.destination_port = tuple.destination_port;
-    tcp.sequence = be32(1);
-    tcp.acknowledgement = be32((flags & net::Tcp::ack) != 0 ? 1 : 0);
+    tcp.sequence = be32(segment.sequence);
+    tcp.acknowledgement = be32(segment.acknowledgement);
     tcp.data_offset = sizeof tcp / 4 << 4U;
-    tcp.flags = flags;
+    tcp.flags = segment.flags;
     tcp.window = be16(0xffff);
     tcp.checksum = net::checksum_of(net::add_sum(sum, &tcp, sizeof tcp));
     std::memcpy(transport, &tcp, sizeof tcp);

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "bench/ports/flow_tuple.h"
+#include "bench/ports/segment.h"
 #include "bench/ports/stamp.h"
 #include "dataplane/net/headers.h"
 
@@ -35,9 +36,9 @@ class FrameMaker {
   FrameMaker(const FrameShape& shape, net::Mac source, net::Mac destination);
 
   // A frame of `length` bytes (without check sequence) into `at`, whose bytes behind the stamp are
-  // kPadding already. `flags` are TCP's.
+  // kPadding already.
   void make(std::uint8_t* at, unsigned length, const FlowTuple& tuple, const Stamp& stamp,
-            std::uint8_t flags = net::Tcp::ack) const noexcept;
+            const Segment& segment = {}) const noexcept;
 
   [[nodiscard]] const FrameShape& shape() const { return shape_; }
 

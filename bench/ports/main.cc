@@ -35,10 +35,12 @@ Result<void> measure(const Options& options) {
   auto made = Testbed::make(options.testbed);
   if (!made) return tl::unexpected(made.error());
   Testbed& testbed = **made;
-  if (options.open) {
+  if (options.open && !options.connections) {
     if (auto done = testbed.open_flows(); !done) return done;
   }
-  auto done = options.search ? measure_search(testbed, options) : measure_rate(testbed, options);
+  auto done = options.connections ? measure_connections(testbed, options)
+              : options.search    ? measure_search(testbed, options)
+                                  : measure_rate(testbed, options);
   if (!done) return tl::unexpected(done.error());
   bench::add_record(done->row, noise);
   bench::show(done->row, options.json, done->line);

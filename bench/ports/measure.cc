@@ -45,6 +45,15 @@ Result<Measurement> measure_rate(Testbed& testbed, const Options& options) {
   return out;
 }
 
+Result<Measurement> measure_connections(Testbed& testbed, const Options& options) {
+  const ConnectionsDone done = testbed.run_connections(*options.connections, options.seconds);
+  Measurement out{describe_setup(options), {}, done.duration_ns};
+  add_connections(out.row, done);
+  out.line = line_of_connections(out.row);
+  if (done.completed == 0) return fail("--connections: none came through the device under test");
+  return out;
+}
+
 Result<Measurement> measure_search(Testbed& testbed, const Options& options) {
   const auto largest = largest_load(testbed, options);
   if (!largest) return tl::unexpected(largest.error());

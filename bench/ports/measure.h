@@ -1,4 +1,5 @@
-// The two measurements: one trial at a rate, and the search for NDR and PDR with latency below.
+// The measurements: one trial at a rate, the search for NDR and PDR with latency below, and TCP
+// connections.
 #pragma once
 
 #include "bench/ports/options.h"
@@ -14,6 +15,7 @@ struct Measurement {
 };
 
 Result<Measurement> measure_rate(Testbed& testbed, const Options& options);
+Result<Measurement> measure_connections(Testbed& testbed, const Options& options);
 Result<Measurement> measure_search(Testbed& testbed, const Options& options);
 
 }  // namespace podwire::ports

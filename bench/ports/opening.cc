@@ -22,7 +22,7 @@ constexpr double kSettleSeconds = 0.1;  // without arrivals before a round has e
 struct Opener::Wave {
   const Way& way;
   std::uint8_t direction;  // 0 or Stamp::kReply
-  std::uint8_t tcp_flags;
+  Segment segment;
   std::function<FlowTuple(std::uint32_t flow)> tuple;
   std::function<void(const Received&)> arrived;
   std::vector<std::uint32_t> waiting;
@@ -35,7 +35,8 @@ void Opener::take(Wave& wave) {
     const auto& stamp = received.stamp;
     const bool ours = stamp.trial == (trial_ | wave.direction) && stamp.flow < wave.done.size();
     if (!ours || wave.done[stamp.flow]) return;
-    if ((received.tcp_flags ^ wave.tcp_flags) != 0 && received.tcp_flags != 0) return;
+    const bool tcp = wave.way.maker.shape().protocol == net::protocol::tcp;
+    if (tcp && received.tcp_flags != wave.segment.flags) return;
     wave.done[stamp.flow] = true;
     wave.last_arrival = rte_rdtsc();
     if (wave.arrived) wave.arrived(received);
@@ -57,7 +58,7 @@ void Opener::send_round(Wave& wave) {
     const Stamp stamp{Stamp::kMark, static_cast<std::uint8_t>(trial_ | wave.direction), flow, 0,
                       rte_rdtsc()};
     wave.way.maker.make(rte_pktmbuf_mtod(frame, std::uint8_t*), length, wave.tuple(flow), stamp,
-                        wave.tcp_flags);
+                        wave.segment);
     if (wave.way.device.transmit(&frame, 1) == 1) {
       ++next;
     } else {
@@ -103,12 +104,12 @@ Result<std::vector<FlowTuple>> Opener::open(const FlowSpace& space, std::uint32_
   };
   std::vector<Wave> waves;
   const std::vector<bool> none(flows);
-  waves.push_back({forward_, 0, tcp ? Tcp::syn : Tcp::ack, out, learn, {}, none});
+  const Segment syn{Tcp::syn, 0, 0}, syn_ack{Tcp::syn | Tcp::ack, 0, Segment::kOpened};
+  waves.push_back({forward_, 0, tcp ? syn : Segment{}, out, learn, {}, none});
   if (tcp || both_ways) {
-    const auto flags = static_cast<std::uint8_t>(tcp ? Tcp::syn | Tcp::ack : Tcp::ack);
-    waves.push_back({reply_, Stamp::kReply, flags, back, {}, {}, none});
+    waves.push_back({reply_, Stamp::kReply, tcp ? syn_ack : Segment{}, back, {}, {}, none});
   }
-  if (tcp) waves.push_back({forward_, 0, Tcp::ack, out, {}, {}, none});
+  if (tcp) waves.push_back({forward_, 0, Segment{}, out, {}, {}, none});
   for (Wave& wave : waves) {
     if (auto done = run(wave); !done) return tl::unexpected(done.error());
   }

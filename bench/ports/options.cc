@@ -16,7 +16,8 @@ constexpr unsigned kLargestSize = 9216;
 constexpr std::uint32_t kMostFlows = 16'000'000;
 
 struct Raw {  // as it is written
-  std::string rate, size, protocol, cores, source, destination, mac, reply_mac;
+  std::string rate, new_flows, connections, size, protocol, cores, source, destination, mac,
+      reply_mac;
   int family = 4;
   Goal goal;
   double pdr_percent = 0.5;
@@ -34,8 +35,8 @@ po::options_description describe_packets(TestbedOptions& t, Raw& raw) {
       "family", po::value(&raw.family)->default_value(4), "4 or 6")(
       "protocol", text(&raw.protocol, "udp"), "udp or tcp")(
       "flows", po::value(&t.traffic.flows)->default_value(1000), "flows, sent in turn")(
-      "new-flows", po::value(&t.traffic.new_flows_per_second)->default_value(0),
-      "flows a second that take the place of the oldest")(
+      "new-flows", text(&raw.new_flows, "0"),
+      "flows a second that take the place of the oldest, or each: every packet opens one")(
       "source", po::value(&raw.source), "first source address; default 198.18.0.1, fd00:198:18::1")(
       "destination", po::value(&raw.destination),
       "first destination address; default 198.19.0.1, fd00:198:19::1")(
@@ -69,6 +70,8 @@ po::options_description describe(Options& o, Raw& raw) {
   measuring.add_options()("rate", text(&raw.rate, "max"),
                           "of each direction: max, 2.5Mpps, 300kpps, 10%, 3Gbit/s")(
       "seconds", po::value(&o.seconds)->default_value(o.seconds), "of sending")(
+      "connections", po::value(&raw.connections),
+      "TCP connections a second from SYN to the last ACK, or max; --flows of them at a time")(
       "bidirectional", po::bool_switch(&t.bidirectional), "replies at the same rate, too")(
       "no-open", "do not send each flow's first packets before measuring")(
       "system", text(&o.system, "device"), "name of what is measured, for the result")(
@@ -117,6 +120,26 @@ Result<std::vector<unsigned>> parse_cores(const std::string& text) {
   return cores;
 }
 
+Result<void> check_new_flows(Options& o, const Raw& raw) {
+  Traffic& traffic = o.testbed.traffic;
+  traffic.every_packet_new = raw.new_flows == "each";
+  if (!traffic.every_packet_new) {
+    auto rate = parse_number(raw.new_flows);
+    if (!rate || *rate < 0) {
+      return fail("--new-flows is a number of flows a second, or each, not " + raw.new_flows);
+    }
+    traffic.new_flows_per_second = *rate;
+  }
+  if (!traffic.every_packet_new && traffic.new_flows_per_second == 0) return {};
+  if (o.testbed.bidirectional) {
+    return fail("--new-flows does not go with --bidirectional: nobody has learned their replies");
+  }
+  if (raw.protocol == "tcp") {
+    return fail("--new-flows is for udp; --connections opens and closes TCP connections");
+  }
+  return {};
+}
+
 Result<void> check_packets(Options& o, const Raw& raw) {
   Traffic& traffic = o.testbed.traffic;
   if (raw.family != 4 && raw.family != 6) return fail("--family is 4 or 6");
@@ -135,13 +158,7 @@ Result<void> check_packets(Options& o, const Raw& raw) {
   if (traffic.flows < 1 || traffic.flows > kMostFlows) {
     return fail("--flows is 1 to " + std::to_string(kMostFlows));
   }
-  if (traffic.new_flows_per_second < 0) return fail("--new-flows is a number of flows a second");
-  if (traffic.new_flows_per_second > 0 && o.testbed.bidirectional) {
-    return fail("--new-flows does not go with --bidirectional: nobody has learned their replies");
-  }
-  if (traffic.new_flows_per_second > 0 && raw.protocol == "tcp") {
-    return fail("--new-flows is for udp; a new TCP flow begins with a handshake");
-  }
+  if (auto done = check_new_flows(o, raw); !done) return done;
   if (raw.backlog_us < 0) return fail("--backlog-us is 0 or more");
   traffic.backlog_seconds = raw.backlog_us / 1e6;
   o.size = raw.size;
@@ -182,6 +199,24 @@ Result<void> check_addresses(Options& o, const Raw& raw) {
   return done ? mac("--reply-mac", raw.reply_mac, o.testbed.reply_mac) : done;
 }
 
+Result<void> check_connections(Options& o, const Raw& raw) {
+  if (raw.connections.empty()) return {};
+  const auto number = raw.connections == "max" ? 0 : parse_number(raw.connections);
+  if (!number || *number < 0) {
+    return fail("--connections is max or a number a second, not " + raw.connections);
+  }
+  o.connections = number;
+  const Traffic& traffic = o.testbed.traffic;
+  const bool other = o.search || o.testbed.bidirectional || traffic.every_packet_new ||
+                     traffic.new_flows_per_second > 0 || traffic.sizes.size() > 1;
+  if (other) {
+    return fail(
+        "--connections has packets of its own: it does not go with --search, --bidirectional, "
+        "--new-flows or --size imix");
+  }
+  return {};
+}
+
 Result<void> check_search(Options& o, const Raw& raw) {
   const Goal& goal = raw.goal;
   if (raw.pdr_percent <= 0 || raw.pdr_percent >= 100) {
@@ -217,6 +252,7 @@ Result<void> check_all(Options& o, const Raw& raw) {
   o.eal.devices = {o.testbed.transmit_device};
   if (!o.testbed.receive_device.empty()) o.eal.devices.push_back(o.testbed.receive_device);
   if (auto done = check_packets(o, raw); !done) return done;
+  if (auto done = check_connections(o, raw); !done) return done;
   if (auto done = check_search(o, raw); !done) return done;
   return check_addresses(o, raw);
 }
@@ -239,6 +275,10 @@ Result<std::optional<Options>> parse_options(int argc, char** argv) {
     return std::optional<Options>();
   }
   options.open = !given.contains("no-open");
+  if (given.contains("connections")) {
+    raw.protocol = "tcp";
+    if (given["size"].defaulted()) raw.size = raw.family == 4 ? "76" : "96";
+  }
   if (auto done = check_all(options, raw); !done) return tl::unexpected(done.error());
   return std::optional(options);
 }

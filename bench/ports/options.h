@@ -18,7 +18,8 @@ struct Options {
   Rate rate;
   double seconds = 10;
   bool open = true;
-  bool search = false;  // NDR and PDR, then latency below PDR
+  bool search = false;                // NDR and PDR, then latency below PDR
+  std::optional<double> connections;  // a second; 0: as many as can be
   std::vector<Goal> goals;
   SearchLimits limits;
   bool json = false;

@@ -44,6 +44,13 @@ Result<double> Rate::packets_per_second(double mean_size, double link_bits_per_s
   return 0;
 }
 
+std::optional<double> parse_number(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != 0 || !std::isfinite(value)) return {};
+  return value;
+}
+
 Result<Rate> parse_rate(const std::string& text) {
   if (text == "max") return Rate{};
   char* end = nullptr;

@@ -1,6 +1,7 @@
 // Rates as people give them: "max", "2.5Mpps", "300kpps", "10%" of the link, "3Gbit/s".
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "dataplane/result.h"
@@ -21,6 +22,9 @@ struct Rate {
   [[nodiscard]] Result<double> packets_per_second(double mean_size,
                                                   double link_bits_per_second) const;
 };
+
+// A whole text that is a finite number.
+std::optional<double> parse_number(const std::string& text);
 
 // A number without a unit is Mpps.
 Result<Rate> parse_rate(const std::string& text);

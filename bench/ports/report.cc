@@ -1,6 +1,7 @@
 #include "bench/ports/report.h"
 
 #include <cmath>
+#include <cstdio>
 #include <sstream>
 
 namespace podwire::ports {
@@ -22,6 +23,13 @@ Row direction_row(const Direction& d, double seconds) {
           {"lost", d.lost()},
           {"reordered", d.arrived.reordered},
           {"duplicated", d.arrived.duplicated}};
+}
+
+// nlohmann's digits are not always the shortest.
+std::string text(const Row& number) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%.6g", number.get<double>());
+  return digits;
 }
 
 template <typename Value>
@@ -49,8 +57,30 @@ Row describe_setup(const Options& options) {
           {"size", size},
           {"mean_size", rounded(traffic.mean_size(), 10)},
           {"flows", traffic.flows},
-          {"new_flows_per_second", traffic.new_flows_per_second},
           {"generator_cores", t.cores.size()}};
+}
+
+void add_connections(Row& row, const ConnectionsDone& done) {
+  row["seconds"] = rounded(done.seconds, 1000);
+  row["connections_per_second"] = std::llround(static_cast<double>(done.completed) / done.seconds);
+  row["opened"] = done.opened;
+  row["completed"] = done.completed;
+  row["failed"] = done.failed;
+  row["packets_of_connection"] = kStepsOfConnection;
+  row["received_mpps"] = mpps(done.packets_received, done.seconds);
+  row["wrong_checksum"] = done.wrong_checksum;
+  row["duration_ns"] = latency_row(done.duration_ns);
+}
+
+std::string line_of_connections(const Row& row) {
+  std::ostringstream out;
+  const auto& ns = row["duration_ns"];
+  out << row["system"].get<std::string>() << ", " << row["flows"]
+      << " connections at a time: " << row["connections_per_second"]
+      << " connections a second, failed " << row["failed"] << ", " << text(row["received_mpps"])
+      << " Mpps\n  from SYN to last ACK, ns: p50 " << ns["p50"] << ", p99 " << ns["p99"]
+      << ", p99.9 " << ns["p99_9"] << ", max " << ns["max"];
+  return out.str();
 }
 
 double mpps_of(double packets_per_second) {
@@ -85,8 +115,8 @@ std::string line_of_search(const Row& row) {
   std::ostringstream out;
   out << row["system"].get<std::string>() << ", size " << row["size"].dump() << ", " << row["flows"]
       << " flows" << (row["directions"] == 2 ? ", sum of both directions" : "") << ": NDR "
-      << row["ndr_mpps"] << " Mpps, PDR " << row["pdr_mpps"] << " Mpps (" << row["trials"]
-      << " trials, " << row["search_seconds"] << " s)";
+      << text(row["ndr_mpps"]) << " Mpps, PDR " << text(row["pdr_mpps"]) << " Mpps ("
+      << row["trials"] << " trials, " << text(row["search_seconds"]) << " s)";
   for (const auto& [name, goal] : row["goals"].items()) {
     if (!goal["regular"].get<bool>()) {
       out << "\n  " << name << ": the search did not narrow it down; it lies between "
@@ -95,9 +125,10 @@ std::string line_of_search(const Row& row) {
   }
   for (const auto& level : row.value("latency", Row::array())) {
     const auto& ns = level["latency_ns"];
-    out << "\n  latency ns at " << level["percent_of_pdr"] << " % of PDR (" << level["offered_mpps"]
-        << " Mpps): p50 " << ns["p50"] << ", p90 " << ns["p90"] << ", p99 " << ns["p99"]
-        << ", p99.9 " << ns["p99_9"] << ", p99.99 " << ns["p99_99"] << ", max " << ns["max"];
+    out << "\n  latency ns at " << level["percent_of_pdr"] << " % of PDR ("
+        << text(level["offered_mpps"]) << " Mpps): p50 " << ns["p50"] << ", p90 " << ns["p90"]
+        << ", p99 " << ns["p99"] << ", p99.9 " << ns["p99_9"] << ", p99.99 " << ns["p99_99"]
+        << ", max " << ns["max"];
   }
   return out.str();
 }
@@ -134,7 +165,11 @@ void add_trial(Row& row, const Options& options, const Trial& trial) {
   row["of_earlier_trials"] = trial.late;
   row["missed_by_generator"] = trial.missed;
   const auto fresh = sum_of(trial, [](const Direction& d) { return d.sent.new_flows; });
-  if (options.testbed.traffic.new_flows_per_second > 0) row["new_flows"] = fresh;
+  const Traffic& traffic = options.testbed.traffic;
+  if (traffic.every_packet_new || traffic.new_flows_per_second > 0) {
+    row["new_flows"] = fresh;
+    row["new_flows_per_second"] = std::llround(static_cast<double>(fresh) / trial.seconds);
+  }
   if (trial.directions.size() > 1) {
     for (const Direction& d : trial.directions) {
       row["each_direction"].push_back(direction_row(d, trial.seconds));
@@ -149,13 +184,13 @@ std::string line_of(const Row& row) {
   std::ostringstream out;
   const auto& ns = row["latency_ns"];
   out << row["system"].get<std::string>() << ", size " << row["size"].dump() << ", " << row["flows"]
-      << " flows: offered " << row["offered_mpps"] << " Mpps, received " << row["received_mpps"]
-      << " Mpps (" << row["received_gbit_s"] << " Gbit/s), lost " << row["lost"] << ", reordered "
-      << row["reordered"] << ", duplicated " << row["duplicated"] << ", wrong checksums "
-      << row["wrong_checksum"];
+      << " flows: offered " << text(row["offered_mpps"]) << " Mpps, received "
+      << text(row["received_mpps"]) << " Mpps (" << text(row["received_gbit_s"])
+      << " Gbit/s), lost " << row["lost"] << ", reordered " << row["reordered"] << ", duplicated "
+      << row["duplicated"] << ", wrong checksums " << row["wrong_checksum"];
   for (const auto& d : row.value("each_direction", Row::array())) {
-    out << "\n  one direction: offered " << d["offered_mpps"] << " Mpps, received "
-        << d["received_mpps"] << " Mpps, lost " << d["lost"];
+    out << "\n  one direction: offered " << text(d["offered_mpps"]) << " Mpps, received "
+        << text(d["received_mpps"]) << " Mpps, lost " << d["lost"];
   }
   out << "\n  latency ns: p50 " << ns["p50"] << ", p90 " << ns["p90"] << ", p99 " << ns["p99"]
       << ", p99.9 " << ns["p99_9"] << ", p99.99 " << ns["p99_99"] << ", max " << ns["max"];

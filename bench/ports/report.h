@@ -18,6 +18,8 @@ void add_search(Row& row, const Options& options, const SearchResult& result);
 [[nodiscard]] std::string line_of_search(const Row& row);
 // What came of a trial. Rates are sums over directions; with two, each is given, too.
 void add_trial(Row& row, const Options& options, const Trial& trial);
+void add_connections(Row& row, const ConnectionsDone& done);
+[[nodiscard]] std::string line_of_connections(const Row& row);
 [[nodiscard]] Row latency_row(const Histogram& latencies);
 
 [[nodiscard]] std::string line_of(const Row& row);

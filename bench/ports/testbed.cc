@@ -9,7 +9,6 @@
 #include <cstring>
 
 #include "bench/ports/opening.h"
-#include "bench/ports/sink.h"
 
 namespace podwire::ports {
 namespace {
@@ -199,6 +198,18 @@ Trial Testbed::run(double packets_per_second, double seconds) {
   }
   trial.missed = missed() - missed_before;
   return trial;
+}
+
+ConnectionsDone Testbed::run_connections(double per_second, double seconds) {
+  next_trial();
+  if (connections_ == nullptr) {
+    Device& second = receive_device_ ? *receive_device_ : *transmit_device_;
+    connections_ = std::make_unique<Connections>(
+        Connections::End{*transmit_device_, *forward_maker_, *sinks_.back()},
+        Connections::End{second, *reply_maker_, *sinks_.front()}, *transmit_pool_, options_.space,
+        options_.traffic.flows, options_.traffic.largest_size() - kFcs);
+  }
+  return connections_->run(trial_, per_second, seconds);
 }
 
 double Testbed::link_bits_per_second() const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/ports/connections.h"
 #include "bench/ports/traffic.h"
 #include "dataplane/result.h"
 
@@ -44,9 +45,6 @@ struct Trial {
   [[nodiscard]] std::uint64_t lost() const;
 };
 
-// Receives on one device, sorts what comes by direction, and answers neighbour requests.
-class Sink;
-
 class Testbed {
  public:
   static Result<std::unique_ptr<Testbed>> make(const TestbedOptions& options);
@@ -58,6 +56,8 @@ class Testbed {
 
   // `packets_per_second` in each direction, 0: as fast as the devices take them.
   Trial run(double packets_per_second, double seconds);
+  // TCP connections from beginning to end; 0: each as soon as another has ended.
+  ConnectionsDone run_connections(double per_second, double seconds);
 
   [[nodiscard]] double link_bits_per_second() const;
   [[nodiscard]] std::uint64_t tsc_hz() const { return tsc_hz_; }
@@ -82,6 +82,7 @@ class Testbed {
   std::vector<std::unique_ptr<Sender>> senders_;
   std::vector<std::unique_ptr<Arrivals>> arrivals_;
   std::vector<std::unique_ptr<Sink>> sinks_;
+  std::unique_ptr<Connections> connections_;
   std::uint8_t trial_ = 0;
 };
 

@@ -95,6 +95,7 @@ unsigned Sender::make_burst(unsigned count, std::uint64_t now) noexcept {
   if (rte_pktmbuf_alloc_bulk(&pool_, pending_.data(), count) != 0) return 0;
   for (unsigned i = 0; i < count; ++i) {
     Slot& slot = slots_[next_slot_];
+    if (traffic_.every_packet_new) slot = {next_flow_++, 0};
     if (++next_slot_ == slots_.size()) next_slot_ = 0;
     const unsigned size = traffic_.sizes[next_size_];
     if (++next_size_ == traffic_.sizes.size()) next_size_ = 0;
@@ -107,6 +108,7 @@ unsigned Sender::make_burst(unsigned count, std::uint64_t now) noexcept {
     sent_.bytes += size;
   }
   sent_.packets += count;
+  if (traffic_.every_packet_new) sent_.new_flows += count;
   first_pending_ = 0;
   pending_count_ = count;
   return count;

@@ -23,6 +23,7 @@ struct Traffic {
   std::uint32_t flows = 1;
   // Flows that take the place of the oldest, a second; 0: the same flows throughout.
   double new_flows_per_second = 0;
+  bool every_packet_new = false;  // each packet opens a flow
   // What a sender that was kept off its core makes up for at once; the rest is not sent.
   double backlog_seconds = 0.001;
 
