@@ -45,17 +45,14 @@ inline void pipeline(Batch& batch, Worker& w) noexcept {
 inline void pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
   using Fate = stages::FastPath::Fate;
   stages::FastPath fast_path(burst, w);
-  unsigned fast = 0;
-  for (unsigned i = 0; i < burst.size(); ++i) {
+  unsigned left = 0;
+  for (unsigned i = 0;; ++i, ++left) {
     const Fate fate = fast_path.carry(i);
-    if (fate == Fate::sent) [[likely]] {
-      ++fast;
-      continue;
-    }
+    if (i == burst.size()) break;
     batch.append(burst[i].mbuf, burst[i].in_port);
     if (fate == Fate::in_place) pipeline(batch, w);
   }
-  w.counters.fast_path.add(fast);
+  w.counters.fast_path.add(burst.size() - left);
   if (!batch.empty()) pipeline(batch, w);
 }
 

@@ -72,6 +72,10 @@ struct Worker {
     unsigned size = 0;
     std::uint64_t bytes = 0;
     std::array<rte_mbuf*, kBatchSize> frames;
+    void append(rte_mbuf* mbuf) noexcept {
+      bytes += mbuf->pkt_len;
+      frames[size++] = mbuf;
+    }
   };
   std::vector<std::unique_ptr<Outbox>> outboxes;  // by PortId
   std::vector<PortId> pending;                    // ports whose outbox is not empty
@@ -102,11 +106,14 @@ struct Worker {
   void send(rte_mbuf* mbuf, PortId port) noexcept {
     if (port >= kMaxPorts) [[unlikely]]  // punted before there is a host port or an uplink
       return drop(mbuf, Reason::port_down, kNoPort);
+    outbox_with_room(port).append(mbuf);
+  }
+  // The outbox of a port below kMaxPorts, known to be waiting for flush().
+  Outbox& outbox_with_room(PortId port) noexcept {
     Outbox& outbox = *outboxes[port];
     if (outbox.size == kBatchSize) flush(port);
     if (outbox.size == 0) pending.push_back(port);
-    outbox.bytes += mbuf->pkt_len;
-    outbox.frames[outbox.size++] = mbuf;
+    return outbox;
   }
   // Hands every outbox to its port; what a port does not take is dropped under port_full or
   // port_down. Needs a snapshot.

@@ -62,8 +62,8 @@ struct RoutesBuilder::Draft {
     hops.try_emplace("host", NextHop{.kind = NextHopKind::host,
                                      .port = ports.table->host,
                                      .mtu = inputs.linux_state.host_tap_mtu,
-                                     .source_mac = net::kGatewayMac,
                                      .destination_mac = inputs.uplink_mac,
+                                     .source_mac = net::kGatewayMac,
                                      .gateway = {},
                                      .tunnel_source = {},
                                      .tunnel_destination = {}});

@@ -50,10 +50,14 @@ class FlowMap {
   // The three steps of a look-up, so that a batch overlaps its cache misses: hash and prefetch the
   // tags; from the tags a candidate slot, whose entry is prefetched; the entry itself.
   [[nodiscard]] std::uint32_t hash(const Key& key) const noexcept { return hash_(key); }
+  [[nodiscard]] const KeyHash& hasher() const noexcept { return hash_; }
   void prefetch(std::uint32_t hash) const noexcept {
     __builtin_prefetch(&groups_[first_group(hash)]);
   }
   [[nodiscard]] std::uint32_t hint(std::uint32_t hash) const noexcept;
+  // In one, for a caller who compares the key itself and asks find() when it differs: the entry of
+  // the first such tag, prefetched, or null. Complete, as the tag was committed when it was read.
+  [[nodiscard]] Flow<F>* candidate(std::uint32_t hash) noexcept;
   // Null when there is none. The hint (of this look-up, or kNoSlot) may be stale; it only saves
   // time.
   [[nodiscard]] Flow<F>* find(const Key& key, std::uint32_t hash, std::uint32_t hint) noexcept;
@@ -74,8 +78,14 @@ class FlowMap {
   // lose counts to each other.
   void passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol, std::uint8_t flags,
               std::uint32_t now_seconds) noexcept;
-  // The same for a packet that cannot move the state: is_steady() (tcp_state.h).
-  void count(Flow<F>& flow, std::uint32_t length, std::uint32_t now_seconds) noexcept;
+  // The same for a packet that cannot move the state: is_steady() (tcp_state.h). `now` is the
+  // second as entries have it.
+  static void count(Flow<F>& flow, std::uint32_t length, std::uint16_t now) noexcept;
+  // 0xffff is kept for kNotSince and kNeverDue.
+  static std::uint16_t clock16(std::uint32_t seconds) noexcept {
+    const auto low = static_cast<std::uint16_t>(seconds);
+    return low == 0xffff ? std::uint16_t{0xfffe} : low;
+  }
 
   // Ends both directions; true for the one caller who did. Idempotent, also on a flow found before
   // and ended since, until the caller's next report.
@@ -167,11 +177,6 @@ class FlowMap {
   static bool same(const Key& a, const Key& b) noexcept {
     return std::memcmp(&a, &b, sizeof(Key)) == 0;
   }
-  // 0xffff is kept for kNotSince and kNeverDue.
-  static std::uint16_t clock16(std::uint32_t seconds) noexcept {
-    const auto low = static_cast<std::uint16_t>(seconds);
-    return low == 0xffff ? std::uint16_t{0xfffe} : low;
-  }
   [[nodiscard]] Flow<F>* search(const Key& key, std::uint32_t hash) noexcept;
 
   enum class Contest : std::uint8_t { won, waits, lost };
@@ -221,7 +226,7 @@ class FlowMap {
 template <typename F>
 inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
   const std::uint32_t group = first_group(hash);
-  const Lanes tags(groups_[group].tags, std::memory_order_relaxed);
+  const Lanes tags = Lanes::glance(groups_[group].tags);
   const unsigned matches = tags.equal(lane::committed(hash));
   if (matches == 0) {
     if (tags.overflow() != 0) {
@@ -241,6 +246,12 @@ inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
 
 // The tag is asked first: while it is committed the entry is complete, and it stays so until the
 // caller reports.
+template <typename F>
+inline Flow<F>* FlowMap<F>::candidate(std::uint32_t hash) noexcept {
+  const SlotId slot = hint(hash);
+  return slot == kNoSlot ? nullptr : &flows_[index(slot)];
+}
+
 template <typename F>
 inline Flow<F>* FlowMap<F>::find(const Key& key, std::uint32_t hash, std::uint32_t hint) noexcept {
   if (hint != kNoSlot) [[likely]] {
@@ -271,19 +282,17 @@ inline Flow<F>* FlowMap<F>::search(const Key& key, std::uint32_t hash) noexcept 
 }
 
 template <typename F>
-inline void FlowMap<F>::count(Flow<F>& flow, std::uint32_t length,
-                              std::uint32_t now_seconds) noexcept {
+inline void FlowMap<F>::count(Flow<F>& flow, std::uint32_t length, std::uint16_t now) noexcept {
   constexpr auto kRelaxed = std::memory_order_relaxed;
   flow.packets.store(flow.packets.load(kRelaxed) + 1, kRelaxed);
   flow.bytes.store(flow.bytes.load(kRelaxed) + length, kRelaxed);
-  const std::uint16_t now = clock16(now_seconds);
   if (flow.seen.load(kRelaxed) != now) flow.seen.store(now, kRelaxed);
 }
 
 template <typename F>
 inline void FlowMap<F>::passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol,
                                std::uint8_t flags, std::uint32_t now_seconds) noexcept {
-  count(flow, length, now_seconds);
+  count(flow, length, clock16(now_seconds));
   const State state = flow.state.load(std::memory_order_relaxed);
   if (!is_steady(state, protocol, flags, flow.is_reply)) [[unlikely]]
     move_on(flow, protocol, flags, now_seconds);

@@ -18,14 +18,22 @@ class KeyHash {
   KeyHash();  // draws the key from getrandom(2); ends the process without AES instructions
 
   [[nodiscard]] std::uint32_t operator()(const V4::Key& key) const noexcept {
-    return finish(_mm_aesenc_si128(_mm_xor_si128(load(&key), round(0)), round(1)));
+    return of_v4(load(&key));
   }
   [[nodiscard]] std::uint32_t operator()(const V6::Key& key) const noexcept {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(&key);
-    __m128i x = _mm_aesenc_si128(_mm_xor_si128(load(bytes), round(0)), round(1));
-    x = _mm_aesenc_si128(_mm_xor_si128(x, load(bytes + 16)), round(2));
-    const __m128i rest = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + 32));
-    return finish(_mm_aesenc_si128(_mm_xor_si128(x, rest), round(1)));
+    return of_v6(load(bytes), load(bytes + 16),
+                 _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + 32)));
+  }
+  // The same of a key's bytes in registers: a key that was just written to memory piece by piece is
+  // slow to load whole.
+  [[nodiscard]] std::uint32_t of_v4(__m128i key) const noexcept {
+    return finish(_mm_aesenc_si128(_mm_xor_si128(key, round(0)), round(1)));
+  }
+  [[nodiscard]] std::uint32_t of_v6(__m128i first, __m128i second, __m128i last) const noexcept {
+    __m128i x = _mm_aesenc_si128(_mm_xor_si128(first, round(0)), round(1));
+    x = _mm_aesenc_si128(_mm_xor_si128(x, second), round(2));
+    return finish(_mm_aesenc_si128(_mm_xor_si128(x, last), round(1)));
   }
 
  private:

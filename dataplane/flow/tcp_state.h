@@ -60,6 +60,15 @@ inline constexpr std::uint32_t kPickupSeconds = 300;
   return state == State::replied || (state == State::unreplied && !reply);
 }
 
+// The same for a whole flow, whose packets carry neither SYN, FIN nor RST: no TCP connection is
+// ever replied or unreplied, nothing else ever established.
+[[nodiscard]] constexpr bool is_steady_flow(State state, bool reply) noexcept {
+  constexpr auto bit = [](State s) { return 1U << static_cast<unsigned>(s); };
+  constexpr unsigned kBoth = bit(State::established) | bit(State::replied);
+  const unsigned steady = reply ? kBoth : kBoth | bit(State::unreplied);
+  return (steady >> static_cast<unsigned>(state) & 1U) != 0;
+}
+
 // The packet opens a new connection on the tuple of one that is over: TCP port reuse (RFC 9293
 // section 3.6.1), SCTP INIT after a shutdown.
 [[nodiscard]] constexpr bool opens_again(State state, std::uint8_t protocol,

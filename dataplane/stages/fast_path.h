@@ -29,113 +29,140 @@ class FastPath {
 
   // Begins the look-ups. Both arguments outlive it.
   FastPath(const Burst& burst, Worker& w) noexcept;
-  // Frame `i` of the burst, each once and in order.
-  [[nodiscard]] Fate carry(unsigned i) noexcept;
+  // Carries frames from `i` on, in order, and stops at the first that is not for it: then `i` is
+  // that frame's place, and its fate is returned; else `i` is the burst's size.
+  Fate carry(unsigned& i) noexcept;
 
  private:
+  enum class Kind : std::uint8_t { v4, v4_in_tunnel, v6, later, in_place };
   struct Look {
-    std::uint32_t hash, hint;
-    std::uint8_t l3_offset;
-    enum Kind : std::uint8_t { v4, v6, later, in_place } kind;
-    bool tunnel;
+    std::uint32_t hash;
+    Kind kind;
+    void* candidate;  // perhaps its flow, of its family; or null
   };
 
-  Look::Kind classify(const rte_mbuf& mbuf, const std::uint8_t* frame, Look& look) noexcept;
-  bool take_tunnel(const rte_mbuf& mbuf, const std::uint8_t* ip, Look& look) noexcept;
+  void begin(unsigned i) noexcept;
+  Kind classify(const rte_mbuf& mbuf, const std::uint8_t* frame) noexcept;
+  Kind classify_v4(const rte_mbuf& mbuf, const std::uint8_t* ip) noexcept;
+  bool is_from_tunnel(const rte_mbuf& mbuf, const std::uint8_t* ip) noexcept;
   bool is_peer(std::uint64_t addresses) noexcept;
-  template <typename F>
-  void begin(const std::uint8_t* ip, Look& look) noexcept;
-  template <typename F>
-  Fate carry(rte_mbuf* mbuf, const Look& look) noexcept;
   void enter_by(PortId port) noexcept {
     if (port != ingress_.port) [[unlikely]]
       ingress_ = Ingress(port, *w_.snapshot);
   }
+  template <typename F>
+  flow::FlowMap<F>& map() noexcept {
+    if constexpr (F::family == net::Family::v4) {
+      return v4_;
+    } else {
+      return v6_;
+    }
+  }
+  template <typename F, bool kInTunnel>
+  Fate carry_one(rte_mbuf* mbuf, const Look& look) noexcept;
+  template <typename F, bool kInTunnel>
+  Fate carry_run(unsigned& i) noexcept;
+  void send(rte_mbuf* mbuf, PortId port) noexcept;
+
+  static constexpr unsigned kInner = sizeof(net::Ethernet) + sizeof(net::Ipv4);
 
   const Burst& burst_;
   Worker& w_;
+  flow::FlowMap<flow::V4>& v4_;
+  flow::FlowMap<flow::V6>& v6_;
+  const tables::NextHop* const hops_;
+  const std::size_t hop_count_;
+  const std::uint32_t policy_generation_;
+  const std::uint16_t now_;
   Ingress ingress_;
   std::uint64_t peer_ = 0;  // outer addresses that is_peer() has found good
+  PortId out_port_ = kNoPort;
+  Worker::Outbox* outbox_ = nullptr;  // of out_port_
   std::array<Look, kBatchSize> looks_;
 };
 
-inline FastPath::FastPath(const Burst& burst, Worker& w) noexcept : burst_(burst), w_(w) {
+inline FastPath::FastPath(const Burst& burst, Worker& w) noexcept
+    : burst_(burst),
+      w_(w),
+      v4_(w.shared.flows->v4),
+      v6_(w.shared.flows->v6),
+      hops_(w.snapshot->routes->next_hops.data()),
+      hop_count_(w.snapshot->routes->next_hops.size()),
+      policy_generation_(w.snapshot->policy_generation),
+      now_(flow::FlowMap<flow::V4>::clock16(w.now_seconds)) {
   constexpr unsigned kAhead = 4;
-  const bool synced = w.snapshot->synced;
   for (unsigned i = 0; i < burst.size(); ++i) {
-    if (i + kAhead < burst.size()) {
-      __builtin_prefetch(rte_pktmbuf_mtod(burst[i + kAhead].mbuf, const std::uint8_t*));
-    }
-    const auto* frame = rte_pktmbuf_mtod(burst[i].mbuf, const std::uint8_t*);
-    Look& look = looks_[i];
-    enter_by(burst[i].in_port);
-    look.kind = synced ? classify(*burst[i].mbuf, frame, look) : Look::later;
-    if (look.kind == Look::v4) {
-      begin<flow::V4>(frame + look.l3_offset, look);
-    } else if (look.kind == Look::v6) {
-      begin<flow::V6>(frame + look.l3_offset, look);
-    }
+    const unsigned ahead = std::min(i + kAhead, burst.size() - 1);
+    __builtin_prefetch(rte_pktmbuf_mtod(burst[ahead].mbuf, const std::uint8_t*));
+    begin(i);
   }
   for (unsigned i = 0; i < burst.size(); ++i) {
     Look& look = looks_[i];
-    if (look.kind == Look::v4) {
-      look.hint = w.shared.flows->v4.hint(look.hash);
-    } else if (look.kind == Look::v6) {
-      look.hint = w.shared.flows->v6.hint(look.hash);
+    if (look.kind <= Kind::v4_in_tunnel) {
+      look.candidate = v4_.candidate(look.hash);
+    } else if (look.kind == Kind::v6) {
+      look.candidate = v6_.candidate(look.hash);
     }
   }
 }
 
-template <typename F>
-inline void FastPath::begin(const std::uint8_t* ip, Look& look) noexcept {
-  auto& map = w_.shared.flows->map<F>();
-  look.hash = map.hash(Wire<F>::key(ip));
-  map.prefetch(look.hash);
+inline void FastPath::begin(unsigned i) noexcept {
+  const auto& [mbuf, in_port] = burst_[i];
+  const auto* frame = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
+  Look& look = looks_[i];
+  enter_by(in_port);
+  look.kind = classify(*mbuf, frame);
+  if (look.kind == Kind::v6) {
+    look.hash = Wire<flow::V6>::hash(frame + sizeof(net::Ethernet), v6_.hasher());
+    v6_.prefetch(look.hash);
+  } else if (look.kind <= Kind::v4_in_tunnel) {
+    const unsigned l3_offset = look.kind == Kind::v4 ? sizeof(net::Ethernet) : kInner;
+    look.hash = Wire<flow::V4>::hash(frame + l3_offset, v4_.hasher());
+    v4_.prefetch(look.hash);
+  }
 }
 
-// Which frames can be of a flow that the fast path carries. Wholly inside the first segment is
-// what it reads here: Ethernet, IP without options, eight bytes of the transport.
-inline FastPath::Look::Kind FastPath::classify(const rte_mbuf& mbuf, const std::uint8_t* frame,
-                                               Look& look) noexcept {
+// Which frames can be of a flow that the fast path carries. What it reads of them here is within
+// the first segment: Ethernet, IP without options, eight bytes of the transport.
+inline FastPath::Kind FastPath::classify(const rte_mbuf& mbuf, const std::uint8_t* frame) noexcept {
   constexpr std::uint64_t kLeftToUs = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG;
-  if (mbuf.data_len < kLeastFrame || !ingress_.takes(frame)) return Look::later;
-  const auto start = load<std::uint32_t>(frame + offsetof(net::Ethernet, type));
-  look.l3_offset = sizeof(net::Ethernet);
-  look.tunnel = false;
+  if (mbuf.data_len < kLeastFrame) return Kind::later;
+  const __m128i start = load16(frame);
   const std::uint8_t* ip = frame + sizeof(net::Ethernet);
-  if ((mbuf.ol_flags & kLeftToUs) != 0) return Look::in_place;
-  if (Wire<flow::V4>::is_plain(start)) {
-    std::uint8_t protocol = ip[offsetof(net::Ipv4, protocol)];
-    if (protocol == net::protocol::ipip && ingress_.uplink) {
-      if (!take_tunnel(mbuf, ip, look)) return Look::in_place;
-      ip += sizeof(net::Ipv4);
-      protocol = ip[offsetof(net::Ipv4, protocol)];
-    }
-    if (protocol != net::protocol::udp && protocol != net::protocol::tcp) return Look::later;
-    return Wire<flow::V4>::is_fragment(ip) ? Look::in_place : Look::v4;
-  }
-  if (Wire<flow::V6>::is_plain(start) && mbuf.data_len >= kLeastFrameV6) {
+  const bool plain = mbuf.nb_segs == 1 && (mbuf.ol_flags & kLeftToUs) == 0;
+  if (plain && ingress_.takes_v4(start)) [[likely]]
+    return classify_v4(mbuf, ip);
+  if (plain && ingress_.takes_v6(start) && mbuf.data_len >= kLeastFrameV6) {
     const std::uint8_t protocol = ip[offsetof(net::Ipv6, next_header)];
-    if (protocol == net::protocol::udp || protocol == net::protocol::tcp) return Look::v6;
-    return protocol == net::protocol::icmpv6 ? Look::later : Look::in_place;
+    if (is_carried(protocol)) return Kind::v6;
+    return protocol == net::protocol::icmpv6 ? Kind::later : Kind::in_place;
   }
-  return is_ip(start) ? Look::in_place : Look::later;
+  return is_ip(frame) ? Kind::in_place : Kind::later;
+}
+
+inline FastPath::Kind FastPath::classify_v4(const rte_mbuf& mbuf, const std::uint8_t* ip) noexcept {
+  using Ip = Wire<flow::V4>;
+  const std::uint8_t protocol = Ip::protocol(ip);
+  if (is_carried(protocol)) [[likely]]
+    return Ip::is_fragment(ip) ? Kind::in_place : Kind::v4;
+  if (protocol != net::protocol::ipip || !ingress_.uplink) return Kind::later;
+  const std::uint8_t* inner = ip + sizeof(net::Ipv4);
+  if (!is_from_tunnel(mbuf, ip) || Ip::is_fragment(inner)) return Kind::in_place;
+  return is_carried(Ip::protocol(inner)) ? Kind::v4_in_tunnel : Kind::later;
 }
 
 // The outer header of IPIP from a node we know, without anything that parse or decap would have to
-// look at: then the inner packet is the one to carry.
-inline bool FastPath::take_tunnel(const rte_mbuf& mbuf, const std::uint8_t* ip,
-                                  Look& look) noexcept {
+// look at.
+inline bool FastPath::is_from_tunnel(const rte_mbuf& mbuf, const std::uint8_t* ip) noexcept {
+  using Ip = Wire<flow::V4>;
   constexpr std::uint8_t kEcn = 3;
-  constexpr unsigned kLeast = 2 * sizeof(net::Ipv4) + sizeof(net::Udp);
-  const unsigned total = Wire<flow::V4>::total(ip);
-  look.l3_offset = sizeof(net::Ethernet) + sizeof(net::Ipv4);
-  look.tunnel = true;
+  constexpr unsigned kLeast = 2 * sizeof(net::Ipv4) + kLeastL4;
+  const unsigned total = Ip::total(ip);
   return mbuf.data_len >= sizeof(net::Ethernet) + kLeast && total >= kLeast &&
          sizeof(net::Ethernet) + total <= mbuf.pkt_len &&
-         (ip[offsetof(net::Ipv4, tos)] & kEcn) == 0 && !Wire<flow::V4>::is_fragment(ip) &&
-         ip[sizeof(net::Ipv4)] == 0x45 &&
-         (is_verified(mbuf) || Wire<flow::V4>::is_checksum_good(ip)) &&
+         (ip[offsetof(net::Ipv4, tos)] & kEcn) == 0 && !Ip::is_fragment(ip) &&
+         ip[sizeof(net::Ipv4)] == kPlainVersionIhl &&
+         (is_verified(mbuf) || Ip::is_checksum_good(ip)) &&
          is_peer(load<std::uint64_t>(ip + offsetof(net::Ipv4, source)));
 }
 
@@ -152,59 +179,93 @@ inline bool FastPath::is_peer(std::uint64_t addresses) noexcept {
   return good;
 }
 
-template <typename F>
-inline FastPath::Fate FastPath::carry(rte_mbuf* mbuf, const Look& look) noexcept {
-  auto& map = w_.shared.flows->map<F>();
+template <typename F, bool kInTunnel>
+[[gnu::always_inline]] inline FastPath::Fate FastPath::carry_one(rte_mbuf* mbuf,
+                                                                 const Look& look) noexcept {
+  constexpr unsigned kL3 = kInTunnel ? kInner : sizeof(net::Ethernet);
   auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
-  InFrame packet{mbuf, frame + look.l3_offset, look.l3_offset,
-                 Wire<F>::total(frame + look.l3_offset)};
-  flow::Flow<F>* flow = map.find(Wire<F>::key(packet.ip), look.hash, look.hint);
-  if (flow == nullptr) return Fate::later;
-
-  const tables::Snapshot& snapshot = *w_.snapshot;
+  std::uint8_t* ip = frame + kL3;
+  auto* flow = static_cast<flow::Flow<F>*>(look.candidate);
+  if (flow == nullptr || !Wire<F>::is_of(ip, flow->key)) [[unlikely]] {
+    flow = map<F>().find(Wire<F>::key(ip), look.hash, flow::kNoSlot);
+    if (flow == nullptr) return Fate::later;
+  }
   const auto id = flow::Way::next_hop(flow->way.load(std::memory_order_relaxed),
-                                      ingress_.way[look.tunnel ? 1 : 0]);
-  const tables::NextHop& hop = snapshot.routes->at(id);
-  const std::uint8_t protocol = flow->key.protocol;
+                                      kInTunnel ? ingress_.tunnel_way : ingress_.way);
+  const tables::NextHop& hop = hops_[id < hop_count_ ? id : tables::kNoNextHop];
   const bool known =
-      id != tables::kNoNextHop && leads_out(hop.kind) &&
-      flow->policy_generation.load(std::memory_order_relaxed) == snapshot.policy_generation;
-  // What of an outer header's length the inner packet may claim.
-  const unsigned end = look.tunnel ? unsigned{sizeof(net::Ethernet)} +
-                                         Wire<flow::V4>::total(frame + sizeof(net::Ethernet))
-                                   : mbuf->pkt_len;
+      leads_out(hop.kind) &&
+      flow->policy_generation.load(std::memory_order_relaxed) == policy_generation_ &&
+      flow::is_steady_flow(flow->state.load(std::memory_order_relaxed), flow->is_reply);
+  const bool to_tunnel = hop.kind == tables::NextHopKind::tunnel;
+  const unsigned headers = sizeof(net::Ethernet) + (to_tunnel ? sizeof(net::Ipv4) : 0);
   const unsigned hops_lost = ingress_.forwards && hop.kind != tables::NextHopKind::host ? 1 : 0;
-  const unsigned headers =
-      sizeof(net::Ethernet) + (hop.kind == tables::NextHopKind::tunnel ? sizeof(net::Ipv4) : 0);
-  if (!known || !packet.fits(Wire<F>::header, end, hop.mtu, headers) ||
-      !Wire<F>::is_sound(packet.ip, look.tunnel || !is_verified(*mbuf)) ||
-      Wire<F>::hops(packet.ip) <= hops_lost || !packet.is_plain_l4(Wire<F>::header, protocol) ||
-      !flow::is_steady(flow->state.load(std::memory_order_relaxed), protocol, 0, flow->is_reply)) {
+  const InFrame packet{ip, Wire<F>::total(ip), Wire<F>::header, flow->key.protocol};
+  // An inner packet may claim no more than its outer one.
+  const unsigned end = kInTunnel ? outer_end(frame) : mbuf->pkt_len;
+  if (!known || !packet.fits(end - kL3, hop.mtu) || mbuf->data_off + kL3 < headers ||
+      !packet.is_plain_l4() || Wire<F>::hops(ip) <= hops_lost ||
+      !Wire<F>::is_sound(ip, kInTunnel || !is_verified(*mbuf))) [[unlikely]] {
     return Fate::in_place;
   }
-  map.count(*flow, packet.total, w_.now_seconds);
-  if (look.tunnel) w_.counters.tunnel_in.add();
-  Wire<F>::translate(packet.ip, *flow, hops_lost);
-  packet.put_in_frame(hop, F::family, headers, w_);
-  w_.send(mbuf, hop.port);
+  flow::FlowMap<F>::count(*flow, packet.total, now_);
+  if (kInTunnel) w_.counters.tunnel_in.add();
+  Wire<F>::translate(ip, *flow, hops_lost);
+  if (to_tunnel) {
+    packet.push_outer(hop, w_.next_tunnel_id++);
+    w_.counters.tunnel_out.add();
+  }
+  packet.put_in_frame(hop, Wire<F>::ether_type, headers);
+  mbuf->data_off = static_cast<std::uint16_t>(mbuf->data_off + kL3 - headers);
+  mbuf->data_len = static_cast<std::uint16_t>(packet.total + headers);
+  mbuf->pkt_len = packet.total + headers;
+  send(mbuf, hop.port);
   return Fate::sent;
 }
 
-inline FastPath::Fate FastPath::carry(unsigned i) noexcept {
-  const Look& look = looks_[i];
-  const auto& [mbuf, in_port] = burst_[i];
-  enter_by(in_port);
-  switch (look.kind) {
-    case Look::v4:
-      return carry<flow::V4>(mbuf, look);
-    case Look::v6:
-      return carry<flow::V6>(mbuf, look);
-    case Look::later:
-      return Fate::later;
-    case Look::in_place:
-      break;
+// As Worker::send, with the last port at hand. NextHops that lead out have a port's number.
+inline void FastPath::send(rte_mbuf* mbuf, PortId port) noexcept {
+  if (port != out_port_ || outbox_->size - 1 >= kBatchSize - 1) [[unlikely]] {
+    if (port >= kMaxPorts) return w_.send(mbuf, port);
+    outbox_ = &w_.outbox_with_room(port);
+    out_port_ = port;
   }
-  return Fate::in_place;
+  outbox_->append(mbuf);
+}
+
+template <typename F, bool kInTunnel>
+inline FastPath::Fate FastPath::carry_run(unsigned& i) noexcept {
+  const Kind kind = looks_[i].kind;
+  do {
+    enter_by(burst_[i].in_port);
+    const Fate fate = carry_one<F, kInTunnel>(burst_[i].mbuf, looks_[i]);
+    if (fate != Fate::sent) [[unlikely]]
+      return fate;
+    ++i;
+  } while (i < burst_.size() && looks_[i].kind == kind);
+  return Fate::sent;
+}
+
+inline FastPath::Fate FastPath::carry(unsigned& i) noexcept {
+  Fate fate = Fate::sent;
+  while (i < burst_.size() && fate == Fate::sent) {
+    switch (looks_[i].kind) {
+      case Kind::v4:
+        fate = carry_run<flow::V4, false>(i);
+        break;
+      case Kind::v4_in_tunnel:
+        fate = carry_run<flow::V4, true>(i);
+        break;
+      case Kind::v6:
+        fate = carry_run<flow::V6, false>(i);
+        break;
+      case Kind::later:
+        return Fate::later;
+      case Kind::in_place:
+        return Fate::in_place;
+    }
+  }
+  return fate;
 }
 
 }  // namespace podwire::stages

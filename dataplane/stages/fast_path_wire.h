@@ -1,9 +1,9 @@
 // Inside of the fast path: the bytes. Headers are read and written here in words as wide as they
-// come; the general stages have the same rules field by field.
+// come, and never as an array that was just written piece by piece (a load of which waits for all
+// the stores); the general stages have the same rules field by field.
 #pragma once
 
-#include <emmintrin.h>
-#include <smmintrin.h>
+#include <immintrin.h>
 
 #include <bit>
 #include <cstddef>
@@ -26,28 +26,52 @@ template <typename T>
 inline void store(void* to, T value) noexcept {
   std::memcpy(to, &value, sizeof value);
 }
+[[nodiscard]] inline __m128i load16(const void* from) noexcept {
+  return _mm_loadu_si128(static_cast<const __m128i*>(from));
+}
 // A field in network byte order, as a number.
 [[nodiscard]] inline unsigned load_be16(const void* from) noexcept {
   return load<net::be16>(from).host();
 }
+// A number as a field has it.
 [[nodiscard]] constexpr std::uint32_t raw16(std::uint16_t host) noexcept {
   return net::be16(host).raw();
+}
+
+// One's complement sums (RFC 1071): of 64-bit words, and folded to 16 bits.
+[[nodiscard]] inline std::uint64_t add_around(std::uint64_t a, std::uint64_t b) noexcept {
+  unsigned long long sum = 0;
+  const unsigned char carry = _addcarry_u64(0, a, b, &sum);
+  return sum + carry;
+}
+[[nodiscard]] inline std::uint32_t fold64(std::uint64_t sum) noexcept {
+  const std::uint64_t doubled = sum + std::rotl(sum, 32);  // upper half: both halves and the carry
+  const auto half = static_cast<std::uint32_t>(doubled >> 32U);
+  return (half + std::rotl(half, 16)) >> 16U;
 }
 
 inline constexpr unsigned kLeastL4 = sizeof(net::Udp);
 inline constexpr unsigned kLeastFrame = sizeof(net::Ethernet) + sizeof(net::Ipv4) + kLeastL4;
 inline constexpr unsigned kLeastFrameV6 = sizeof(net::Ethernet) + sizeof(net::Ipv6) + kLeastL4;
+inline constexpr std::uint8_t kPlainVersionIhl = 0x45;
 
 // The device has checked the (outer) IPv4 header's sum.
 [[nodiscard]] inline bool is_verified(const rte_mbuf& mbuf) noexcept {
   return (mbuf.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 }
-// By a frame's type; `start` is the four bytes from there.
-[[nodiscard]] inline bool is_ip(std::uint32_t start) noexcept {
-  const std::uint32_t type = start & 0xffffU;
-  return type == raw16(net::ether_type::ipv4) || type == raw16(net::ether_type::ipv6);
+[[nodiscard]] inline bool is_ip(const std::uint8_t* frame) noexcept {
+  const unsigned type = load_be16(frame + offsetof(net::Ethernet, type));
+  return type == net::ether_type::ipv4 || type == net::ether_type::ipv6;
 }
-[[nodiscard]] inline bool leads_out(tables::NextHopKind kind) noexcept {
+// Where the outer packet of a tunnel ends, counted from the frame's begin.
+[[nodiscard]] inline unsigned outer_end(const std::uint8_t* frame) noexcept {
+  return unsigned{sizeof(net::Ethernet)} +
+         load_be16(frame + sizeof(net::Ethernet) + offsetof(net::Ipv4, total_length));
+}
+[[nodiscard]] constexpr bool is_carried(std::uint8_t protocol) noexcept {
+  return protocol == net::protocol::udp || protocol == net::protocol::tcp;
+}
+[[nodiscard]] constexpr bool leads_out(tables::NextHopKind kind) noexcept {
   using tables::NextHopKind;
   return kind == NextHopKind::pod || kind == NextHopKind::host || kind == NextHopKind::link ||
          kind == NextHopKind::tunnel;
@@ -57,39 +81,60 @@ inline constexpr unsigned kLeastFrameV6 = sizeof(net::Ethernet) + sizeof(net::Ip
 struct Ingress {
   PortId port = kNoPort;
   bool uplink = false;
-  bool forwards = false;                   // a packet from here loses a hop
-  std::array<std::uint64_t, 2> way{0, 0};  // what Way::from says: plain, and from a tunnel
+  bool forwards = false;                  // a packet from here loses a hop
+  std::uint64_t way = 0, tunnel_way = 0;  // what Way::from says: plain, and from a tunnel
 
   Ingress() = default;
-  Ingress(PortId port, const tables::Snapshot& snapshot) noexcept : port(port) {
-    const tables::PortInfo* info = snapshot.ports->find(port);
-    if (info == nullptr) return;
-    uplink = info->role == tables::PortRole::uplink;
-    forwards = info->role != tables::PortRole::host;
-    way = {flow::Way::from(snapshot.route_generation, port, false),
-           flow::Way::from(snapshot.route_generation, port, true)};
-    const bool pod = info->role == tables::PortRole::pod;
-    net::Mac every{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, group{{1, 0, 0, 0, 0, 0}};
-    const net::Ethernet expected{.destination = pod      ? net::kGatewayMac
-                                                : uplink ? info->mac
-                                                         : net::Mac{},
-                                 .source = pod ? info->mac : net::Mac{},
-                                 .type = {}};
-    const net::Ethernet mask{.destination = pod || uplink ? every : group,
-                             .source = pod ? every : net::Mac{},
-                             .type = {}};
-    std::memcpy(&expected_, &expected, sizeof expected);
-    std::memcpy(&mask_, &mask, sizeof mask);
+  Ingress(PortId port, const tables::Snapshot& snapshot) noexcept;
+
+  // By a frame's first sixteen bytes: Ethernet addresses that this port may send to us, and IPv4
+  // without options, or IPv6. False for an unknown port.
+  [[nodiscard]] bool takes_v4(__m128i start) const noexcept {
+    return _mm_testz_si128(mask_v4_, _mm_xor_si128(start, start_v4_)) != 0;
   }
-  // False for an unknown port, too.
-  [[nodiscard]] bool takes(const std::uint8_t* frame) const noexcept {
-    const __m128i start = _mm_loadu_si128(reinterpret_cast<const __m128i*>(frame));
-    return way[0] != 0 && _mm_testz_si128(mask_, _mm_xor_si128(start, expected_)) != 0;
+  [[nodiscard]] bool takes_v6(__m128i start) const noexcept {
+    return _mm_testz_si128(mask_v6_, _mm_xor_si128(start, start_v6_)) != 0;
   }
 
  private:
-  __m128i expected_ = _mm_setzero_si128(), mask_ = _mm_setzero_si128();
+  struct Start {  // the begin of a frame
+    net::Ethernet ethernet;
+    std::uint8_t version = 0, traffic_class = 0;
+  };
+  static_assert(sizeof(Start) == sizeof(__m128i));
+  __m128i start_v4_ = _mm_setzero_si128(), start_v6_ = start_v4_;
+  // Before any port is known nothing passes but what has no type: no frame of IP.
+  __m128i mask_v4_ = _mm_set1_epi8(-1), mask_v6_ = mask_v4_;
 };
+
+inline Ingress::Ingress(PortId port, const tables::Snapshot& snapshot) noexcept : port(port) {
+  const tables::PortInfo* info = snapshot.ports->find(port);
+  if (info == nullptr || !snapshot.synced) return;
+  const bool pod = info->role == tables::PortRole::pod;
+  uplink = info->role == tables::PortRole::uplink;
+  forwards = info->role != tables::PortRole::host;
+  way = flow::Way::from(snapshot.route_generation, port, false);
+  tunnel_way = flow::Way::from(snapshot.route_generation, port, true);
+  const net::Mac every{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, group{{1, 0, 0, 0, 0, 0}}, none{};
+  // A host may name any Ethernet address that is not a group's.
+  Start start{.ethernet = {.destination = pod      ? net::kGatewayMac
+                                          : uplink ? info->mac
+                                                   : none,
+                           .source = pod ? info->mac : none,
+                           .type = net::be16(net::ether_type::ipv4)},
+              .version = kPlainVersionIhl};
+  Start mask{.ethernet = {.destination = pod || uplink ? every : group,
+                          .source = pod ? every : none,
+                          .type = net::be16(0xffff)},
+             .version = 0xff};
+  start_v4_ = std::bit_cast<__m128i>(start);
+  mask_v4_ = std::bit_cast<__m128i>(mask);
+  start.ethernet.type = net::be16(net::ether_type::ipv6);
+  start.version = 0x60;
+  mask.version = 0xf0;
+  start_v6_ = std::bit_cast<__m128i>(start);
+  mask_v6_ = std::bit_cast<__m128i>(mask);
+}
 
 // One family's header without options or extensions, at `ip`.
 template <typename F>
@@ -99,9 +144,9 @@ template <>
 struct Wire<flow::V4> {
   static constexpr unsigned header = sizeof(net::Ipv4);
 
-  // From the frame's type and the header's first two bytes.
-  [[nodiscard]] static bool is_plain(std::uint32_t start) noexcept {
-    return (start & 0xffffffU) == (raw16(net::ether_type::ipv4) | 0x45U << 16U);
+  static constexpr std::uint16_t ether_type = net::ether_type::ipv4;
+  [[nodiscard]] static std::uint8_t protocol(const std::uint8_t* ip) noexcept {
+    return ip[offsetof(net::Ipv4, protocol)];
   }
   [[nodiscard]] static bool is_fragment(const std::uint8_t* ip) noexcept {
     const auto field = load<std::uint16_t>(ip + offsetof(net::Ipv4, fragment));
@@ -113,35 +158,42 @@ struct Wire<flow::V4> {
   [[nodiscard]] static unsigned hops(const std::uint8_t* ip) noexcept {
     return ip[offsetof(net::Ipv4, ttl)];
   }
-  // The 16 bytes from the hop count to the ports, less what is no part of a key.
   [[nodiscard]] static flow::V4::Key key(const std::uint8_t* ip) noexcept {
-    const auto* at = reinterpret_cast<const __m128i*>(ip + offsetof(net::Ipv4, ttl));
-    const __m128i bytes = _mm_and_si128(_mm_loadu_si128(at), _mm_setr_epi32(0xff00, -1, -1, -1));
-    static_assert(offsetof(flow::V4::Key, protocol) == 1);
-    return std::bit_cast<flow::V4::Key>(bytes);
+    return std::bit_cast<flow::V4::Key>(key_words(ip));
+  }
+  [[nodiscard]] static std::uint32_t hash(const std::uint8_t* ip,
+                                          const flow::KeyHash& hasher) noexcept {
+    return hasher.of_v4(key_words(ip));
+  }
+  [[nodiscard]] static bool is_of(const std::uint8_t* ip, const flow::V4::Key& key) noexcept {
+    const __m128i difference = _mm_xor_si128(key_words(ip), load16(&key));
+    return _mm_testz_si128(difference, difference) != 0;
   }
   [[nodiscard]] static bool is_checksum_good(const std::uint8_t* ip) noexcept {
-    std::uint64_t sum = load<std::uint32_t>(ip);
-    for (unsigned at = 4; at < header; at += 4) sum += load<std::uint32_t>(ip + at);
-    return net::fold(sum) == 0xffff;
+    const std::uint64_t most = add_around(load<std::uint64_t>(ip), load<std::uint64_t>(ip + 8));
+    return fold64(add_around(most, load<std::uint32_t>(ip + 16))) == 0xffff;
   }
   [[nodiscard]] static bool is_sound(const std::uint8_t* ip, bool to_be_verified) noexcept {
     return !to_be_verified || is_checksum_good(ip);
   }
-
   // Hop count, addresses, ports and both checksums: one store for the header, one for the
   // transport's sum.
   static void translate(std::uint8_t* ip, const flow::Flow<flow::V4>& flow,
                         unsigned hops_lost) noexcept;
+
+ private:
+  // The 16 bytes from the hop count to the ports, less what is no part of a key.
+  [[nodiscard]] static __m128i key_words(const std::uint8_t* ip) noexcept {
+    static_assert(offsetof(flow::V4::Key, protocol) == 1);
+    return _mm_and_si128(load16(ip + offsetof(net::Ipv4, ttl)), _mm_setr_epi32(0xff00, -1, -1, -1));
+  }
 };
 
 template <>
 struct Wire<flow::V6> {
   static constexpr unsigned header = sizeof(net::Ipv6);
 
-  [[nodiscard]] static bool is_plain(std::uint32_t start) noexcept {
-    return (start & 0xf0ffffU) == (raw16(net::ether_type::ipv6) | 0x60U << 16U);
-  }
+  static constexpr std::uint16_t ether_type = net::ether_type::ipv6;
   [[nodiscard]] static unsigned total(const std::uint8_t* ip) noexcept {
     return header + load_be16(ip + offsetof(net::Ipv6, payload_length));
   }
@@ -149,46 +201,72 @@ struct Wire<flow::V6> {
     return ip[offsetof(net::Ipv6, hop_limit)];
   }
   [[nodiscard]] static flow::V6::Key key(const std::uint8_t* ip) noexcept {
+    const Words words(ip);
     flow::V6::Key key;
-    std::memcpy(&key, ip + offsetof(net::Ipv6, payload_length), sizeof key);
-    key.zone = {};
-    key.zero = 0;
+    std::memcpy(reinterpret_cast<std::uint8_t*>(&key), &words, sizeof key);
     return key;
+  }
+  [[nodiscard]] static std::uint32_t hash(const std::uint8_t* ip,
+                                          const flow::KeyHash& hasher) noexcept {
+    const Words words(ip);
+    return hasher.of_v6(words.first, words.second,
+                        _mm_cvtsi64_si128(static_cast<long long>(words.last)));
+  }
+  [[nodiscard]] static bool is_of(const std::uint8_t* ip, const flow::V6::Key& key) noexcept {
+    const Words words(ip);
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(&key);
+    const __m128i difference = _mm_or_si128(_mm_xor_si128(words.first, load16(bytes)),
+                                            _mm_xor_si128(words.second, load16(bytes + 16)));
+    return _mm_testz_si128(difference, difference) != 0 &&
+           words.last == load<std::uint64_t>(bytes + 32);
   }
   [[nodiscard]] static bool is_sound(const std::uint8_t*, bool) noexcept { return true; }
   static void translate(std::uint8_t* ip, const flow::Flow<flow::V6>& flow,
                         unsigned hops_lost) noexcept;
+
+ private:
+  // The 40 bytes from the payload length to the ports, less what is no part of a key.
+  struct Words {
+    __m128i first, second;
+    std::uint64_t last;
+    explicit Words(const std::uint8_t* ip)
+        : first(_mm_and_si128(load16(ip + offsetof(net::Ipv6, payload_length)),
+                              _mm_setr_epi32(0xff0000, -1, -1, -1))),
+          second(load16(ip + offsetof(net::Ipv6, payload_length) + 16)),
+          last(load<std::uint64_t>(ip + offsetof(net::Ipv6, payload_length) + 32)) {
+      static_assert(offsetof(flow::V6::Key, protocol) == 2);
+    }
+  };
 };
 
 // The transport's sum, by increment; a UDP packet without one stays without (RFC 768).
 inline void update_l4_checksum(std::uint8_t* l4, std::uint8_t protocol,
-                               std::uint16_t delta) noexcept {
+                               std::uint32_t delta) noexcept {
   const bool udp = protocol == net::protocol::udp;
   std::uint8_t* field = l4 + (udp ? offsetof(net::Udp, checksum) : offsetof(net::Tcp, checksum));
-  const auto old = load<std::uint16_t>(field);
-  std::uint32_t sum = static_cast<std::uint16_t>(~old) + std::uint32_t{delta};
-  sum = (sum & 0xffffU) + (sum >> 16U);
-  auto updated = static_cast<std::uint16_t>(~sum);
-  if (udp && updated == 0) updated = 0xffff;
-  store(field, udp && old == 0 ? old : updated);
+  const std::uint32_t old = load<std::uint16_t>(field);
+  const std::uint32_t sum = (old ^ 0xffffU) + delta;
+  std::uint32_t updated = ~(sum + (sum >> 16U)) & 0xffffU;
+  if (udp) {
+    if (updated == 0) updated = 0xffff;
+    if (old == 0) updated = 0;
+  }
+  store(field, static_cast<std::uint16_t>(updated));
 }
 
 inline void Wire<flow::V4>::translate(std::uint8_t* ip, const flow::Flow<flow::V4>& flow,
                                       unsigned hops_lost) noexcept {
+  const auto old = load<std::uint32_t>(ip + offsetof(net::Ipv4, ttl));  // TTL, protocol, checksum
   // RFC 1624; a hop less is ~old + new of the word (TTL, protocol), whatever its value.
-  std::uint32_t sum =
-      static_cast<std::uint16_t>(~load<std::uint16_t>(ip + offsetof(net::Ipv4, checksum)));
-  sum += flow.l3_delta + 0xfffeU * hops_lost;
+  std::uint32_t sum = (~old >> 16U) + flow.l3_delta + (hops_lost != 0 ? 0xfffeU : 0);
   sum = (sum & 0xffffU) + (sum >> 16U);
-  sum = (sum & 0xffffU) + (sum >> 16U);
-  const std::uint32_t first =
-      (hops(ip) - hops_lost) | std::uint32_t{flow.key.protocol} << 8U | (~sum & 0xffffU) << 16U;
+  sum += sum >> 16U;
+  const std::uint32_t first = ((old & 0xffffU) - hops_lost) | ~sum << 16U;
   update_l4_checksum(ip + header, flow.key.protocol, flow.l4_delta);
   // The rewrite's twelve bytes behind the word that differs for each packet.
   static_assert(offsetof(flow::Flow<flow::V4>, rewrite) == sizeof(flow::V4::Key));
   const auto* rewrite = reinterpret_cast<const std::uint8_t*>(&flow.rewrite) - sizeof first;
-  const __m128i words = _mm_insert_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rewrite)),
-                                         static_cast<int>(first), 0);
+  const __m128i words = _mm_insert_epi32(load16(rewrite), static_cast<int>(first), 0);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(ip + offsetof(net::Ipv4, ttl)), words);
 }
 
@@ -199,24 +277,20 @@ inline void Wire<flow::V6>::translate(std::uint8_t* ip, const flow::Flow<flow::V
   std::memcpy(ip + offsetof(net::Ipv6, source), &flow.rewrite, sizeof flow.rewrite);
 }
 
-// An IP packet in its frame.
+// An IP packet in its frame, one segment.
 struct InFrame {
-  rte_mbuf* mbuf;
   std::uint8_t* ip;
-  unsigned l3_offset, total;  // from the frame's begin; of the IP packet
+  unsigned total, header;  // bytes of the IP packet, and of its header
+  std::uint8_t protocol;
 
-  // Whole, not too large for the next hop, with room for the headers it will have. `end` is where
-  // the frame, or the tunnel's outer packet, ends. Bytes behind the packet are cut off a single
-  // segment only.
-  [[nodiscard]] bool fits(unsigned header, unsigned end, unsigned mtu,
-                          unsigned headers) const noexcept {
-    return total >= header + kLeastL4 && l3_offset + total <= end && total <= mtu &&
-           mbuf->data_off + l3_offset >= headers &&
-           (mbuf->nb_segs == 1 || mbuf->pkt_len == l3_offset + total);
+  // Whole, and not too large for the next hop. `room` is what the frame has for it; what is behind
+  // the packet will be cut off.
+  [[nodiscard]] bool fits(unsigned room, unsigned mtu) const noexcept {
+    return total >= header + kLeastL4 && total <= std::min(room, mtu);
   }
 
   // A whole UDP header; a TCP header in the middle of a connection.
-  [[nodiscard]] bool is_plain_l4(unsigned header, std::uint8_t protocol) const noexcept {
+  [[nodiscard]] bool is_plain_l4() const noexcept {
     const std::uint8_t* l4 = ip + header;
     const unsigned length = total - header;
     if (protocol == net::protocol::udp) {
@@ -225,59 +299,44 @@ struct InFrame {
     }
     constexpr unsigned kUrgent = 0x20;
     constexpr unsigned kOdd = net::Tcp::syn | net::Tcp::fin | net::Tcp::rst | kUrgent;
-    if (length < sizeof(net::Tcp) ||
-        mbuf->data_len < l3_offset + header + unsigned{sizeof(net::Tcp)}) {
-      return false;
-    }
+    if (length < sizeof(net::Tcp)) return false;
     const unsigned size = (l4[offsetof(net::Tcp, data_offset)] >> 4U) * 4U;
     const unsigned flags = l4[offsetof(net::Tcp, flags)];
     return size >= sizeof(net::Tcp) && size <= length &&
-           l3_offset + header + size <= mbuf->data_len &&
            (flags & (kOdd | net::Tcp::ack)) == net::Tcp::ack;
   }
 
-  // The frame as it leaves: `headers` bytes in front of the packet, nothing behind it.
-  void put_in_frame(const tables::NextHop& hop, net::Family family, unsigned headers,
-                    Worker& w) noexcept;
-
- private:
-  void push_outer(const tables::NextHop& hop, std::uint16_t id) noexcept;
-};
-
-// As encap's outer header.
-inline void InFrame::push_outer(const tables::NextHop& hop, std::uint16_t id) noexcept {
-  constexpr std::uint32_t kTtlAndProtocol = 64U | std::uint32_t{net::protocol::ipip} << 8U;
-  const auto bytes = static_cast<std::uint16_t>(total + sizeof(net::Ipv4));
-  const std::uint32_t flags =
-      load<std::uint16_t>(ip + offsetof(net::Ipv4, fragment)) & raw16(net::Ipv4::kDontFragment);
-  const std::uint32_t words[5] = {
-      0x45U | std::uint32_t{ip[offsetof(net::Ipv4, tos)]} << 8U | raw16(bytes) << 16U,
-      raw16(id) | flags << 16U, kTtlAndProtocol, hop.tunnel_source.raw(),
-      hop.tunnel_destination.raw()};
-  std::uint64_t sum = 0;
-  for (const std::uint32_t word : words) sum += word;
-  std::uint8_t* outer = ip - sizeof(net::Ipv4);
-  store(outer, std::uint64_t{words[0]} | std::uint64_t{words[1]} << 32U);
-  store(outer + 8, words[2] | std::uint32_t{net::checksum_of(sum).raw()} << 16U);
-  store(outer + 12, std::uint64_t{words[3]} | std::uint64_t{words[4]} << 32U);
-}
-
-inline void InFrame::put_in_frame(const tables::NextHop& hop, net::Family family, unsigned headers,
-                                  Worker& w) noexcept {
-  const bool v4 = family == net::Family::v4;
-  if (hop.kind == tables::NextHopKind::tunnel) {
-    push_outer(hop, w.next_tunnel_id++);
-    w.counters.tunnel_out.add();
+  // As encap's outer header.
+  void push_outer(const tables::NextHop& hop, std::uint16_t id) const noexcept {
+    constexpr std::uint32_t kTtlAndProtocol = 64U | std::uint32_t{net::protocol::ipip} << 8U;
+    const auto inner = load<std::uint64_t>(ip);
+    const auto bytes = static_cast<std::uint16_t>(total + sizeof(net::Ipv4));
+    const std::uint64_t words =  // version to fragment: type of service and "don't fragment" copied
+        kPlainVersionIhl | (inner & 0xff00U) | raw16(bytes) << 16U |
+        std::uint64_t{raw16(id)} << 32U |
+        (inner & std::uint64_t{raw16(net::Ipv4::kDontFragment)} << 48U);
+    static_assert(offsetof(tables::NextHop, tunnel_destination) ==
+                  offsetof(tables::NextHop, tunnel_source) + sizeof(net::be32));
+    const auto addresses = load<std::uint64_t>(&hop.tunnel_source);
+    const std::uint64_t sum = add_around(add_around(words, addresses), kTtlAndProtocol);
+    std::uint8_t* outer = ip - sizeof(net::Ipv4);
+    store(outer, words);
+    store(outer + 8, kTtlAndProtocol | ~fold64(sum) << 16U);
+    store(outer + 12, addresses);
   }
-  auto& ethernet = *reinterpret_cast<net::Ethernet*>(ip - headers);
-  ethernet = {hop.destination_mac, hop.source_mac,
-              net::be16(v4 ? net::ether_type::ipv4 : net::ether_type::ipv6)};
-  const int moved = static_cast<int>(l3_offset) - static_cast<int>(headers);
-  const unsigned end = mbuf->nb_segs == 1 ? l3_offset + total : mbuf->pkt_len;
-  const unsigned cut = mbuf->pkt_len - end;
-  mbuf->data_off = static_cast<std::uint16_t>(mbuf->data_off + moved);
-  mbuf->data_len = static_cast<std::uint16_t>(static_cast<int>(mbuf->data_len - cut) - moved);
-  mbuf->pkt_len = static_cast<std::uint32_t>(static_cast<int>(end) - moved);
-}
+
+  // The Ethernet header, `headers` bytes in front of the packet.
+  void put_in_frame(const tables::NextHop& hop, std::uint16_t type,
+                    unsigned headers) const noexcept {
+    static_assert(offsetof(tables::NextHop, source_mac) ==
+                  offsetof(tables::NextHop, destination_mac) + sizeof(net::Mac));
+    const auto* macs =
+        reinterpret_cast<const std::uint8_t*>(&hop) + offsetof(tables::NextHop, destination_mac);
+    std::uint8_t* frame = ip - headers;
+    store(frame, load<std::uint64_t>(macs));
+    store(frame + 8, load<std::uint32_t>(macs + 8));
+    store(frame + 12, static_cast<std::uint16_t>(raw16(type)));
+  }
+};
 
 }  // namespace podwire::stages

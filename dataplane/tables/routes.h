@@ -29,11 +29,11 @@ enum class NextHopKind : std::uint8_t {
   blackhole,   // dropped under `blackhole`
 };
 
-struct NextHop {
+struct alignas(64) NextHop {  // one cache line: every packet reads one
   NextHopKind kind = NextHopKind::none;
   PortId port = kNoPort;
   std::uint16_t mtu = 1500;  // of the IP packet before encapsulation: 1480 for a tunnel over 1500
-  net::Mac source_mac, destination_mac;
+  net::Mac destination_mac, source_mac;  // in the order of the frame
   net::Address gateway;
   net::be32 tunnel_source, tunnel_destination;
   // For a node's own address: the tunnel to that node, taken by packets whose source is a pod

@@ -218,20 +218,20 @@ void World::add_routes() {
     const NextHop hop{.kind = NextHopKind::pod,
                       .port = id,
                       .mtu = pod.mtu,
-                      .source_mac = net::kGatewayMac,
-                      .destination_mac = pod.mac};
+                      .destination_mac = pod.mac,
+                      .source_mac = net::kGatewayMac};
     for (const auto& own : {pod.v4, pod.v6}) add(own.to_string(), hop);
   }
   add("10.244.1.0/24", {.kind = NextHopKind::blackhole});
   add("fd00:244:1::/64", {.kind = NextHopKind::blackhole});
   const NextHop host{.kind = NextHopKind::host,
                      .port = 1,
-                     .source_mac = net::kGatewayMac,
-                     .destination_mac = kUplinkMac};
+                     .destination_mac = kUplinkMac,
+                     .source_mac = net::kGatewayMac};
   add(kNodeV4, host);
   add(kNodeV6, host);
   const NextHop node2{
-      .kind = NextHopKind::link, .port = 0, .source_mac = kUplinkMac, .destination_mac = kNode2Mac};
+      .kind = NextHopKind::link, .port = 0, .destination_mac = kNode2Mac, .source_mac = kUplinkMac};
   NextHop tunnel = node2;
   tunnel.kind = NextHopKind::tunnel;
   tunnel.mtu = 1480;
