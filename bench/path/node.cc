@@ -7,7 +7,6 @@
 namespace podwire::bench {
 namespace {
 
-using test::Bytes;
 constexpr const char* kPorts[] = {"uplink", "host", "a", "b", "c"};
 
 Frames frames_of(test::World& world, const std::function<test::In(std::uint32_t)>& packet,
@@ -17,6 +16,26 @@ Frames frames_of(test::World& world, const std::function<test::In(std::uint32_t)
             return frame_bytes(world.addressed_in(in.port, in.frame));
           },
           flows};
+}
+
+void write_frames(const Frames& frames, const std::uint32_t* flows,
+                  std::span<rte_mbuf* const> buffers) {
+  for (rte_mbuf* buffer : buffers) {
+    rte_pktmbuf_reset(buffer);
+    auto* to = rte_pktmbuf_append(buffer, static_cast<std::uint16_t>(frames.size()));
+    frames.write(*flows++, reinterpret_cast<std::uint8_t*>(to));
+  }
+}
+
+// f(first flow, the flows' numbers, how many) for all flows, a burst at a time.
+template <typename F>
+void for_each_burst(std::uint32_t flows, F&& f) {
+  std::array<std::uint32_t, kBurst> numbers;
+  for (std::uint32_t first = 0; first < flows; first += kBurst) {
+    const unsigned count = std::min(kBurst, flows - first);
+    for (unsigned i = 0; i < count; ++i) numbers[i] = first + i;
+    f(first, numbers.data(), count);
+  }
 }
 
 }  // namespace
@@ -31,84 +50,78 @@ void make_packet_pool() {
   }
 }
 
-Node::Node(const test::FlowCase& c, std::uint32_t flows)
-    : case_(c),
-      flows_(flows),
-      world_(1,
-             [flows](DataplaneConfig& config) {
-               config.flows_v4 = config.flows_v6 = std::max(flows, 4096U);
-             }),
-      in_port_(world_.port_id(c.packet(0).port)),
-      frames_((c.set_up(world_), frames_of(world_, c.packet, flows))) {
+Node::Node(const test::FlowCase& c, std::uint32_t flows, unsigned workers)
+    : flows_(flows), world_(workers, [flows](DataplaneConfig& config) {
+        config.flows_v4 = config.flows_v6 = std::max(flows, 4096U);
+      }) {
+  c.set_up(world_);
   for (PortId id = 0; id < sinks_.size(); ++id) {
     auto& port = world_.ports.ports[world_.port_id(kPorts[id])].port;
     sinks_[id] = std::make_shared<Sink>(port->kind());
     port = sinks_[id];
   }
   world_.publish();
-  leaves_ = sinks_[world_.port_id(c.leaves(0).port)].get();
-  if (rte_pktmbuf_alloc_bulk(world_.shared().packet_pool, buffers_.data(), kWindow) != 0) {
+  establish(c);
+}
+
+void Node::pass(unsigned worker, PortId port, std::span<rte_mbuf* const> buffers) {
+  Worker& w = world_.worker(worker);
+  Burst burst;
+  for (std::size_t first = 0; first < buffers.size(); first += kBurst) {
+    const std::size_t end = std::min<std::size_t>(buffers.size(), first + kBurst);
+    for (std::size_t i = first; i < end; ++i) burst.append(buffers[i], port);
+    w.process(burst);
+    world_.shared().quiescence.report(worker);
+  }
+}
+
+void Node::establish(const test::FlowCase& c) {
+  const auto& created = world_.worker().counters.flows_created;
+  const auto before = created.read();
+  std::array<rte_mbuf*, kBurst> buffers;
+  if (rte_pktmbuf_alloc_bulk(world_.shared().packet_pool, buffers.data(), kBurst) != 0) {
     stop("path", "no packet buffers left");
   }
-  establish();
+  std::vector<std::function<test::In(std::uint32_t)>> steps{c.opens};
+  steps.insert(steps.end(), c.then.begin(), c.then.end());
+  std::vector<Frames> frames;
+  for (const auto& step : steps) frames.push_back(frames_of(world_, step, flows_));
+  for_each_burst(flows_, [&](std::uint32_t first, const std::uint32_t* numbers, unsigned count) {
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      write_frames(frames[s], numbers, {buffers.data(), count});
+      pass(0, world_.port_id(steps[s](first).port), {buffers.data(), count});
+      std::size_t came = 0;
+      for (auto& sink : sinks_) came += sink->take();
+      if (came != count) stop("path", std::string(c.name) + ": flows are lost at their start");
+    }
+  });
+  rte_pktmbuf_free_bulk(buffers.data(), kBurst);
+  if (created.read() - before != flows_) {
+    stop("path", std::string(c.name) + ": " + std::to_string(flows_) + " flows were begun, " +
+                     std::to_string(created.read() - before) + " exist");
+  }
+}
+
+Lane::Lane(Node& node, const test::FlowCase& c, unsigned worker)
+    : node_(node),
+      case_(c),
+      worker_(worker),
+      in_port_(node.world().port_id(c.packet(0).port)),
+      leaves_(node.sink(c.leaves(0).port)),
+      frames_(frames_of(node.world(), c.packet, node.flows())) {
+  const auto count = static_cast<unsigned>(buffers_.size());
+  if (rte_pktmbuf_alloc_bulk(node.world().shared().packet_pool, buffers_.data(), count) != 0) {
+    stop("path", "no packet buffers left");
+  }
   check_packets();
 }
 
-Node::~Node() {
-  rte_pktmbuf_free_bulk(buffers_.data(), kWindow);
+Lane::~Lane() {
+  rte_pktmbuf_free_bulk(buffers_.data(), static_cast<unsigned>(buffers_.size()));
 }
 
-void Node::load(const Frames& frames, const std::uint32_t* flows, unsigned count) {
-  for (unsigned i = 0; i < count; ++i) {
-    rte_pktmbuf_reset(buffers_[i]);
-    frames.write(flows[i], reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(
-                               buffers_[i], static_cast<std::uint16_t>(frames.size()))));
-  }
-}
-
-void Node::pass(PortId port, unsigned count) {
-  Worker& worker = world_.worker();
-  Burst batch;
-  for (unsigned first = 0; first < count; first += kBurst) {
-    const unsigned end = std::min(count, first + kBurst);
-    for (unsigned i = first; i < end; ++i) batch.append(buffers_[i], port);
-    worker.process(batch);
-    world_.shared().quiescence.report(0);
-  }
-}
-
-// The buffers that went in have come out: podwire neither keeps nor replaces them here.
-void Node::take_back() {
-  for (auto& sink : sinks_) sink->clear();
-}
-
-void Node::establish() {
-  Worker& worker = world_.worker();
-  const auto created = worker.counters.flows_created.read();
-  std::vector<std::function<test::In(std::uint32_t)>> steps{case_.opens};
-  steps.insert(steps.end(), case_.then.begin(), case_.then.end());
-  std::vector<Frames> frames;
-  for (const auto& step : steps) frames.push_back(frames_of(world_, step, flows_));
-  for (std::uint32_t first = 0; first < flows_; first += kBurst) {
-    std::array<std::uint32_t, kBurst> flows;
-    const unsigned count = std::min(kBurst, flows_ - first);
-    for (unsigned i = 0; i < count; ++i) flows[i] = first + i;
-    for (std::size_t s = 0; s < steps.size(); ++s) {
-      load(frames[s], flows.data(), count);
-      pass(world_.port_id(steps[s](first).port), count);
-      unsigned came = 0;
-      for (const auto& sink : sinks_) came += static_cast<unsigned>(sink->frames().size());
-      if (came != count) stop("path", std::string(case_.name) + ": flows are lost at their start");
-      take_back();
-    }
-  }
-  if (const auto exist = worker.counters.flows_created.read() - created; exist != flows_) {
-    stop("path", std::string(case_.name) + ": " + std::to_string(flows_) + " flows were begun, " +
-                     std::to_string(exist) + " exist");
-  }
-}
-
-std::string Node::compare(std::uint32_t flow, const Frames& expected, rte_mbuf& actual) {
+std::string Lane::compare(std::uint32_t flow, const Frames& expected,
+                          const rte_mbuf& actual) const {
   std::array<std::uint8_t, 256> wanted;
   expected.write(flow, wanted.data());
   const auto* came = rte_pktmbuf_mtod(&actual, const std::uint8_t*);
@@ -124,45 +137,48 @@ std::string Node::compare(std::uint32_t flow, const Frames& expected, rte_mbuf& 
          test::hex({wanted.data(), wanted.data() + expected.size()});
 }
 
-void Node::check_packets() {
+void Lane::check_packets() {
   const Frames expected(
       [&](std::uint32_t i) {
         const auto out = case_.leaves(i);
-        return frame_bytes(world_.addressed_out(out.port, out.frame));
+        return frame_bytes(node_.world().addressed_out(out.port, out.frame));
       },
-      flows_);
-  for (std::uint32_t first = 0; first < flows_; first += kBurst) {
-    std::array<std::uint32_t, kBurst> flows;
-    const unsigned count = std::min(kBurst, flows_ - first);
-    for (unsigned i = 0; i < count; ++i) flows[i] = first + i;
-    load(frames_, flows.data(), count);
-    pass(in_port_, count);
-    const auto came = leaves_->frames();
+      node_.flows());
+  const auto check = [&](std::uint32_t, const std::uint32_t* numbers, unsigned count) {
+    write_frames(frames_, numbers, {buffers_.data(), count});
+    node_.pass(worker_, in_port_, {buffers_.data(), count});
+    const auto came = leaves_.frames();
     if (came.size() != count) stop("path", std::string(case_.name) + ": packets are lost");
     for (unsigned i = 0; i < count; ++i) {
-      if (const auto wrong = compare(flows[i], expected, *came[i]); !wrong.empty()) {
-        stop("path", wrong);
-      }
+      const auto wrong = compare(numbers[i], expected, *came[i]);
+      if (!wrong.empty()) stop("path", wrong);
     }
-    take_back();
-  }
+    (void)leaves_.take();
+  };
+  for_each_burst(node_.flows(), check);
 }
 
-void Node::load_window(std::span<const std::uint32_t> sequence) {
-  if (loaded_ && leaves_->frames().size() != kWindow) {
+void Lane::load(std::span<const std::uint32_t> sequence, unsigned count) {
+  if (!leaves_.settle()) {
     stop("path", std::string(case_.name) + ": packets were lost while measuring");
   }
-  take_back();
-  if (next_ + kWindow > sequence.size()) next_ = 0;
-  load(frames_, &sequence[next_], kWindow);
-  next_ += kWindow;
-  loaded_ = true;
+  if (next_ + count > sequence.size()) next_ = 0;
+  write_frames(frames_, &sequence[next_], {buffers_.data(), count});
+  next_ += count;
+  loaded_ = count;
+  passed_ = 0;
 }
 
-Subject Node::subject(std::span<const std::uint32_t> sequence) {
-  return {[this, sequence] { load_window(sequence); },
+void Lane::pass(unsigned count) {
+  node_.pass(worker_, in_port_, {&buffers_[passed_], count});
+  passed_ += count;
+  leaves_.expect(count);
+}
+
+Subject Lane::subject(std::span<const std::uint32_t> sequence) {
+  return {[this, sequence] { load(sequence); },
           [this] {
-            pass(in_port_, kWindow);
+            pass(kWindow);
             return std::uint64_t{kWindow};
           }};
 }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "dataplane/io/port.h"
 
@@ -24,13 +25,17 @@ class Sink : public io::Port {
   [[nodiscard]] bool up() const noexcept override { return true; }
   [[nodiscard]] const char* kind() const noexcept override { return kind_; }
 
-  // What came since the last clear(). The buffers are the reader's.
+  // What came since the last take(). The buffers are the reader's.
   [[nodiscard]] std::span<rte_mbuf* const> frames() const { return {frames_.data(), count_}; }
-  void clear() { count_ = 0; }
+  // How many came, and none from now on.
+  [[nodiscard]] unsigned take() { return std::exchange(count_, 0); }
+  // Frames that must come; whether just those came since the last time, and none from now on.
+  void expect(unsigned count) { expected_ += count; }
+  [[nodiscard]] bool settle() { return take() == std::exchange(expected_, 0); }
 
  private:
   const char* kind_;
-  unsigned count_ = 0;
+  unsigned count_ = 0, expected_ = 0;
   std::array<rte_mbuf*, kRoom> frames_;
 };
 

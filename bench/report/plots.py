@@ -1,6 +1,6 @@
 """Which plots a set of results gives: one for each bench and measure."""
 
-from rows import Value, identity, is_spread, label, together, varying
+from rows import identity, is_spread, label, together, value_of, varying
 from svg import bars, lines
 from tables import machines
 
@@ -17,7 +17,7 @@ def plots(rows):
         found = together(own)
         for measure in dict.fromkeys(name for values in found.values() for name in values):
             name = f"{bench}-{measure}.svg".replace("/", "-")
-            if any("workers" in dict(about) for about in found):
+            if any(row.get("model") for row in own):
                 out[name] = over_workers(bench, measure, own, found)
             else:
                 out[name] = as_bars(bench, measure, own, found)
@@ -36,7 +36,8 @@ def as_bars(bench, measure, rows, found):
     baseline = rte_hash(rows) if measure.startswith("cycles_per_") else {}
     if baseline:
         series["rte_hash's look-up alone"] = [baseline.get(label(about)) for about in found]
-    return bars(f"{bench}: {unit(measure)}", f"{unit(measure)}; median, p10 to p90",
+    return bars(f"{bench}: {unit(measure)}",
+                f"{unit(measure)}; median with p10 to p90, or lowest to highest",
                 next(machines(rows)), series, labels)
 
 
@@ -45,18 +46,17 @@ def rte_hash(rows):
     for row in rows:
         spread = row.get("rte_hash_spread")
         if is_spread(spread):
-            found[label(identity(row))] = Value(spread["median"], spread["p10"], spread["p90"])
+            found[label(identity(row))] = value_of(spread)
     return found
 
 
 def over_workers(bench, measure, rows, found):
     points = {about: values for about, values in found.items()
               if measure in values and "workers" in dict(about)}
-    names = [name for name in varying(points) if name != "workers"]
+    names = [name for name in varying(points) if name not in ("workers", "elephant_share")]
     series = {}
     for about, values in points.items():
         name = label(about, names) or bench
         series.setdefault(name, []).append((dict(about)["workers"], values[measure].median))
-    kind = "a model, not measured" if any(row.get("model") for row in rows) else "measured"
-    return lines(f"{bench}: {unit(measure)} ({kind})", unit(measure), "workers",
-                 next(machines(rows)), series)
+    return lines(f"{bench}: {unit(measure)} (a model, but for what is called measured)",
+                 unit(measure), "workers", next(machines(rows)), series)

@@ -8,14 +8,15 @@ from collections import namedtuple
 RECORD = ("machine", "cores", "kernel", "dpdk", "commit", "build", "date", "noise")
 # What tells two rows of one bench apart; the rest is measured, or of no use in a comparison.
 IDENTITY = ("bench", "system", "case", "load", "way", "from", "table", "family", "protocol", "tx",
-            "rx", "directions", "size", "burst", "flows", "distribution", "elephant_share",
-            "workers", "model")
+            "rx", "directions", "size", "burst", "services", "flows", "distribution",
+            "elephant_share", "workers")
 IDENTITY_OF = {"ports": ("new_flows_per_second",)}
 MEASURES = re.compile(r"(cycles|nanoseconds|instructions)_per_|ratio$|bytes_per_|speedup|"
-                      r"(?!packets).*_per_second$|received_mpps$|ndr|pdr|latency_ns\.p(50|99)$")
-MORE_IS_BETTER = re.compile(r".*_per_second$|.*mpps|ndr|pdr|speedup")
+                      r"(?!packets).*_per_second$|(received_)?(mpps|gbit_s)$|ndr|pdr|"
+                      r"latency_ns\.p(50|99)$")
+MORE_IS_BETTER = re.compile(r".*_per_second$|.*mpps|.*gbit_s|ndr|pdr|speedup")
 
-# One measure of one row. `low` and `high` are p10 and p90, or the value itself.
+# One measure of one row. `low` and `high` are p10 and p90, lowest and highest, or the value.
 Value = namedtuple("Value", "median low high")
 
 
@@ -50,7 +51,13 @@ def identity(row):
 
 
 def is_spread(value):
-    return isinstance(value, dict) and {"median", "p10", "p90"} <= value.keys()
+    return isinstance(value, dict) and "median" in value and \
+        ("p10" in value and "p90" in value or "lowest" in value and "highest" in value)
+
+
+def value_of(spread):
+    return Value(spread["median"], spread.get("p10", spread.get("lowest")),
+                 spread.get("p90", spread.get("highest")))
 
 
 def measures(row):
@@ -61,7 +68,7 @@ def measures(row):
         if name in about or name.split(".")[0] in RECORD or not MEASURES.match(name):
             continue
         if is_spread(value):
-            found[name] = Value(value["median"], value["p10"], value["p90"])
+            found[name] = value_of(value)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             found[name] = Value(value, value, value)
     if "ratio" in found and "rte_hash_spread" in row:
@@ -75,7 +82,7 @@ def ratio_value(row, median):
     theirs = row["rte_hash_spread"]
     if ours is None or not theirs["p10"]:
         return Value(median, median, median)
-    return Value(median, ours["p10"] / theirs["p90"], ours["p90"] / theirs["p10"])
+    return Value(median, value_of(ours).low / theirs["p90"], value_of(ours).high / theirs["p10"])
 
 
 def flat(row, prefix=""):

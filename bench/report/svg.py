@@ -3,7 +3,8 @@
 import math
 from html import escape
 
-COLOURS = ("#2b6ca3", "#d9822b", "#4f9d5d", "#a34b8c", "#7a7a7a", "#b8a13a")
+COLOURS = ("#2b6ca3", "#d9822b", "#4f9d5d", "#a34b8c", "#7a7a7a", "#b8a13a",
+           "#c0392b", "#3aa6a6")
 STYLE = """text { font: 12px sans-serif; fill: #222 } .title { font-size: 15px; font-weight: bold }
 .small { font-size: 11px; fill: #555 } .grid { stroke: #ddd } .axis { stroke: #888 }
 .whisker { stroke: #222; stroke-width: 1.2; fill: none }"""
@@ -78,7 +79,8 @@ def bars(title, unit, footer, series, labels):
         picture.text(left - 6, y + len(series) * bar / 2 + 4, words, anchor="end")
         for place, values in enumerate(series.values()):
             if values[row] is not None:
-                one_bar(picture, x_of, y + place * bar, bar, values[row], COLOURS[place % 6])
+                colour = COLOURS[place % len(COLOURS)]
+                one_bar(picture, x_of, y + place * bar, bar, values[row], colour)
     picture.text(12, height - 8, footer, "small")
     return picture.finish()
 
@@ -97,32 +99,35 @@ def legend(picture, names, x, y):
     if len(names) < 2:
         return
     for place, name in enumerate(names):
-        picture.bar(x, y - 9, 10, 10, COLOURS[place % 6])
+        picture.bar(x, y - 9, 10, 10, COLOURS[place % len(COLOURS)])
         picture.text(x + 14, y, name, "small")
         x += 24 + 7 * len(name)
 
 
 def lines(title, unit, x_name, footer, series):
     """`series`: name -> [(x, y)]."""
-    left, top, width, height = 70, 62, 560, 320
+    left, top, width, height = 70, 52, 560, 340
+    right = 40 + 7 * max(map(len, series))
     x_most = max(x for points in series.values() for x, _ in points)
     marks = ticks(max(y for points in series.values() for _, y in points))
-    picture = Picture(left + width + 30, top + height + 70)
+    picture = Picture(left + width + right, top + height + 70)
 
     def place(point):
         return left + width * point[0] / x_most, top + height * (1 - point[1] / marks[-1])
 
     picture.text(12, 22, title, "title")
-    legend(picture, series, 12, 42)
+    picture.text(12, 42, unit, "small")
     for mark in marks:
         picture.line(left, place((0, mark))[1], left + width, place((0, mark))[1], "grid")
         picture.text(left - 6, place((0, mark))[1] + 4, number(mark), "small", "end")
-    for x in sorted({x for points in series.values() for x, _ in points}):
+    for x in {x for points in series.values() for x, _ in points if x >= x_most / 20}:
         picture.text(place((x, 0))[0], top + height + 18, number(x), "small", "middle")
     picture.line(left, top + height, left + width, top + height, "axis")
     picture.text(left + width / 2, top + height + 36, x_name, "small", "middle")
-    picture.text(12, 56, unit, "small")
-    for index, points in enumerate(series.values()):
-        picture.path([place(p) for p in sorted(points)], COLOURS[index % 6])
+    for index, (name, points) in enumerate(series.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        picture.path([place(p) for p in sorted(points)], colour)
+        picture.bar(left + width + 14, top + 18 * index, 10, 10, colour)
+        picture.text(left + width + 28, top + 9 + 18 * index, name, "small")
     picture.text(12, top + height + 60, footer, "small")
     return picture.finish()

@@ -72,7 +72,9 @@ def table(bench, rows):
     found = together(rows)
     names = varying(found) or ["case"]
     columns = list(dict.fromkeys(name for values in found.values() for name in values))
-    title = f"{bench} (a model, not measured)" if any(r.get("model") for r in rows) else bench
+    title = bench
+    if any(row.get("model") for row in rows):
+        title += " (a model, but for what is called measured)"
     lines = [f"## {title}", ""]
     lines.append("| " + " | ".join([n.replace("_", " ") for n in names] +
                                    [c.replace("_", " ") for c in columns]) + " |")
@@ -81,6 +83,7 @@ def table(bench, rows):
         own = dict(about)
         left = [label(((n, own[n]),)) if n in own else "" for n in names]
         lines.append("| " + " | ".join(left + [cell(values.get(c)) for c in columns]) + " |")
-    lines += ["", "Medians (p10–p90). " + " ".join(f"{line}." for line in machines(rows)), ""]
+    lines += ["", "Medians (p10–p90, or lowest–highest). " +
+              " ".join(f"{line}." for line in machines(rows)), ""]
     return "\n".join(lines)
 

@@ -8,7 +8,10 @@
 
 #include "bench/lib/draw.h"
 #include "bench/lib/spread.h"
+#include "bench/model/load.h"
+#include "bench/model/queue.h"
 #include "bench/path/node.h"
+#include "bench/path/workers.h"
 
 namespace podwire::bench {
 namespace {
@@ -19,8 +22,9 @@ void measure(const FlowCase& c, std::uint32_t flows) {
   test::start_eal();
   make_packet_pool();
   Node node(c, flows);
+  Lane lane(node, c);
   const std::vector<std::uint32_t> sequence(1024, 0);
-  const Subject subject = node.subject(sequence);
+  const Subject subject = lane.subject(sequence);
   for (int i = 0; i < 3; ++i) {
     subject.prepare();
     EXPECT_EQ(subject.run(), 256U);
@@ -75,6 +79,21 @@ TEST(Node, EndsWhenFlowsAreRefused) {
   EXPECT_EXIT(measure(c, 100), testing::ExitedWithCode(1), "lost at their start");
 }
 
+TEST(TwoWorkers, CarryBothDirectionsAtOnce) {
+  if (!has_two_cores()) GTEST_SKIP() << "one core";
+  test::start_eal();
+  make_packet_pool();
+  const auto& cases = test::flow_cases();
+  const std::vector<std::uint32_t> sequence(4096, 7);
+  const auto two = measure_two_workers(cases[0], cases[1], 100, sequence,
+                                       {.wanted = 3, .warm_up = 2, .seconds_max = 0.05});
+  for (const auto& measured : {two.one, two.there, two.back, two.there_alone, two.back_alone}) {
+    EXPECT_GT(measured.cycles.median, 0);
+    EXPECT_GT(measured.noise.accepted, 0U);
+  }
+  EXPECT_GT(two.speedup(), 0);
+}
+
 TEST(MendChecksum, IsTheSlowSumOfTheChangedBytes) {
   std::mt19937 random(1);
   for (int round = 0; round < 100'000; ++round) {
@@ -115,6 +134,45 @@ TEST(Draw, UniformReachesEveryFlowAndSequentialGoesRound) {
   EXPECT_EQ(times.size(), 100U);
   for (const auto& [flow, count] : times) EXPECT_NEAR(count, 1000, 200) << flow;
   EXPECT_EQ(draw("sequential", 3, 5), (std::vector<std::uint32_t>{0, 1, 2, 0, 1}));
+}
+
+TEST(Load, SharesAreOfTheStandardToeplitzHash) {
+  // Many even flows: an even table. One elephant: one entry has its share and that of some others.
+  const auto even = table_shares({.flows = 200'000});
+  ASSERT_EQ(even.size(), 128U);
+  for (const double share : even) EXPECT_NEAR(share, 1.0 / 128, 0.1 / 128);
+  auto elephant =
+      table_shares({.flows = 200'000, .distribution = "elephant", .elephant_share = 0.5});
+  std::sort(elephant.rbegin(), elephant.rend());
+  EXPECT_NEAR(elephant[0], 0.5 + 0.5 / 128, 0.01);
+  EXPECT_NEAR(elephant[1], 0.5 / 128, 0.001);
+}
+
+TEST(Load, MovedEntriesLeaveNoWorkerFullerThanItsShareOfOneEntry) {
+  const auto shares = table_shares({.flows = 10'000, .distribution = "zipf"});
+  const double largest = *std::max_element(shares.begin(), shares.end());
+  for (const unsigned workers : {2U, 4U, 16U}) {
+    const auto plain = worker_shares(shares, assign_plainly(shares.size(), workers), workers);
+    const auto moved = worker_shares(shares, assign_by_load(shares, workers), workers);
+    const double most = *std::max_element(moved.begin(), moved.end());
+    EXPECT_LE(most, std::max(largest, 1.0 / workers) * 1.1);
+    EXPECT_LE(most, *std::max_element(plain.begin(), plain.end()));
+    double sum = 0;
+    for (const double share : moved) sum += share;
+    EXPECT_NEAR(sum, 1, 1e-9);
+  }
+}
+
+TEST(Queue, LosesNothingBelowItsRateAndTheRestAbove) {
+  const Queue queue{.service_ns = {.median = 100, .p10 = 90, .p90 = 110}};
+  EXPECT_EQ(lost(queue, 9e6), 0U);
+  EXPECT_NEAR(lost(queue, 20e6), queue.packets / 2.0, queue.packets / 50.0);
+  const double rate = largest_rate(queue);
+  EXPECT_GT(rate, 9.5e6);
+  EXPECT_LE(rate, 10e6);
+  Queue small = queue;
+  small.ring = 8;
+  EXPECT_LT(largest_rate(small), rate * 0.9);
 }
 
 TEST(Spread, IsMedianTenthAndNinetieth) {

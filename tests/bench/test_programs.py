@@ -2,6 +2,7 @@
 build in a fraction of a second is of no interest."""
 
 import json
+import os
 import subprocess
 import unittest
 from pathlib import Path
@@ -48,6 +49,16 @@ class Programs(unittest.TestCase):
             self.assertAlmostEqual(row["cycles_per_packet"]["median"] / row["rte_hash_cycles"],
                                    row["ratio"], delta=0.02 * row["ratio"])
 
+    def test_two_workers_give_rows(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("one core")
+        row, = self.rows("bench/path/path", "--workers", "2", "--case", "dnat_v6", "--flows",
+                         "1000", *BRIEFLY)
+        self.check_record(row)
+        self.check_spread(row["cycles_per_packet"])
+        self.assertAlmostEqual(
+            row["speedup"], 2 * row["one_worker_cycles"] / row["cycles_per_packet"]["median"], 1)
+
     def test_path_runs_every_case(self):
         names = [row["case"] for row in self.rows("bench/path/path", "--flows", "100", *BRIEFLY)]
         self.assertEqual(len(names), len(set(names)))
@@ -69,6 +80,37 @@ class Programs(unittest.TestCase):
             self.check_spread(row["cycles_per_operation"])
             self.assertTrue(100 < row["bytes_per_connection"] < 300)
 
+    def test_model_is_fed_by_rows_and_says_that_it_is_one(self):
+        path = {"bench": "path", "case": "dnat", "flows": 20000, "distribution": "uniform",
+                "cycles_per_packet": {"median": 100, "p10": 99, "p90": 101},
+                "packets_per_second": 20e6, "commit": "abc", "noise": {"quiet": True}}
+        two = {**path, "bench": "path_workers", "workers": 2, "one_worker_cycles": 100,
+               "speedup": 1.9}
+        rows = self.model([path, two])
+        modelled = [row for row in rows if row["model"]]
+        measured = [row for row in rows if not row["model"]]
+        self.assertEqual(len(modelled), 3 * 2 * 2)  # distributions, ways, numbers of workers
+        self.assertEqual([(r["way"], r["workers"], r["mpps"]) for r in measured],
+                         [("measured", 1, 20), ("measured", 2, 40)])
+        one = next(r for r in modelled if r["workers"] == 1)
+        self.assertAlmostEqual(one["mpps"], 20, 2)
+        self.assertAlmostEqual(one["sigma"], 2 / 1.9 - 1, 3)
+        for row in modelled:
+            # No more than every worker in full, each slowed by the others.
+            limit = 20 * row["workers"] / (1 + row["sigma"] * (row["workers"] - 1))
+            self.assertLessEqual(row["mpps"], limit * 1.005)
+            self.assertLessEqual(row["ndr_mpps"], row["mpps"] * 1.001)
+        full = {(r["distribution"], r["way"]): r["mpps"] for r in modelled if r["workers"] == 8}
+        self.assertLess(full["elephant", "table moved by load"], full["uniform", "plain table"])
+        self.assertLessEqual(full["zipf", "plain table"], full["zipf", "table moved by load"])
+
+    def model(self, rows):
+        done = subprocess.run([BUILD / "bench/model/model", "--case", "dnat", "--workers", "1", "8",
+                               "--json"], input="\n".join(map(json.dumps, rows)),
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def test_nonsense_gets_a_sentence(self):
         for program, arguments, words in (
                 ("bench/path/path", ["--flows", "0"], "--flows is 1 to"),
@@ -77,6 +119,10 @@ class Programs(unittest.TestCase):
                 ("bench/path/path", ["--case", "none"], "no case none"),
                 ("bench/path/path", ["--distribution", "even"], "uniform, zipf or sequential"),
                 ("bench/path/path", ["--seconds", "-1"], "more than 0"),
+                ("bench/path/path", ["--workers", "3"], "--workers is 1 or 2"),
+                ("bench/path/path", ["--workers", "2", "--case", "pod_to_pod"], "reply"),
+                ("bench/model/model", ["no-such-file"], "cannot read no-such-file"),
+                ("bench/model/model", ["/dev/null"], "no row of bench/path"),
                 ("bench/flow_table", ["--flows", "0"], "--flows is 1 to"),
                 ("bench/flow_table", ["--distribution", "even"], "uniform, zipf or sequential")):
             with self.subTest(f"{program} {' '.join(arguments)}"):

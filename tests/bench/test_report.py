@@ -89,6 +89,16 @@ class Report(unittest.TestCase):
         self.assertAlmostEqual(podwire[0] / podwire[1], 0.4, 2)
         self.assertAlmostEqual(rte_hash[0] / podwire[0], 22 / 40, 2)
 
+    def test_lowest_and_highest_are_a_spread_too(self):
+        rows = [{"bench": "versus", "system": system, "case": "dnat", "flows": 1000,
+                 "cycles_per_packet": {"median": median, "lowest": median - 5,
+                                       "highest": median + 5}, "lost_share": 0.1}
+                for system, median in (("podwire", 100), ("iptables", 900))]
+        done = self.report(self.write("run", rows), "--markdown", "-", "--svg", self.path("plots"))
+        self.assertIn("| iptables | 900 (895–905) |", done.stdout)
+        self.assertEqual([p.name for p in self.path("plots").iterdir()],
+                         ["versus-cycles_per_packet.svg"])
+
     def test_same_run_moved_nothing(self):
         done = self.compare(ROWS, ROWS)
         self.assertEqual((done.returncode, done.stdout), (0, "6 same\n"))

@@ -220,10 +220,11 @@ class Runner:
 
     def bench(self):
         self.gtest("gcc", "bench", 120)
-        error = self.build("gcc", ["bench/path/path", "bench/flow_table"])
+        error = self.build("gcc", ["bench/path/path", "bench/path/count", "bench/flow_table",
+                                   "bench/model/model"])
         if error:
             return self.tally.fail("bench", error)
-        self.lines("bench", ["/usr/bin/python3", "-uB", "tests/bench/run.py"], 120)
+        self.lines("bench", ["/usr/bin/python3", "-uB", "tests/bench/run.py"], 300)
 
     def tidy(self):
         error = self.build("gcc")

@@ -45,17 +45,21 @@ void services_v6(World& world) {
   world.publish();
 }
 
+In udp_there(std::uint32_t i) {
+  return {"a", udp("10.244.1.2", client_port(i), vip4(i), 53).with_payload(kSmallest)};
+}
+In udp_there_v6(std::uint32_t i) {
+  return {"a", udp("fd00:244:1::2", client_port(i), vip6(i), 53).with_payload(kSmallest)};
+}
+
 FlowCase dnat_policy_ipip() {
-  const auto packet = [](std::uint32_t i) {
-    return In{"a", udp("10.244.1.2", client_port(i), vip4(i), 53).with_payload(kSmallest)};
-  };
   return {"dnat_policy_ipip",
           "pod to ClusterIP under policy, backend on another node, IPv4 UDP",
           [](World& world) { services_v4(world, "10.244.2.2"); },
-          packet,
-          packet,
-          [packet](std::uint32_t i) {
-            return Out{"uplink", packet(i)
+          udp_there,
+          udp_there,
+          [](std::uint32_t i) {
+            return Out{"uplink", udp_there(i)
                                      .frame.to("10.244.2.2", backend_port(i))
                                      .one_hop_less()
                                      .through(kNodeV4, kNode2V4)};
@@ -63,14 +67,13 @@ FlowCase dnat_policy_ipip() {
 }
 
 FlowCase decap_reverse_dnat() {
-  const auto opens = dnat_policy_ipip().opens;
   const auto answer = [](std::uint32_t i) {
     return udp("10.244.2.2", backend_port(i), "10.244.1.2", client_port(i)).with_payload(kSmallest);
   };
   return {"decap_reverse_dnat",
           "its reply: out of the tunnel, source becomes the ClusterIP",
           [](World& world) { services_v4(world, "10.244.2.2"); },
-          opens,
+          udp_there,
           [answer](std::uint32_t i) {
             return In{"uplink", answer(i).through(kNode2V4, kNodeV4)};
           },
@@ -80,16 +83,13 @@ FlowCase decap_reverse_dnat() {
 }
 
 FlowCase dnat_local() {
-  const auto packet = [](std::uint32_t i) {
-    return In{"a", udp("10.244.1.2", client_port(i), vip4(i), 53).with_payload(kSmallest)};
-  };
   return {"dnat_local",
           "pod to ClusterIP under policy, backend on this node, IPv4 UDP",
           [](World& world) { services_v4(world, "10.244.1.3"); },
-          packet,
-          packet,
-          [packet](std::uint32_t i) {
-            return Out{"b", packet(i).frame.to("10.244.1.3", backend_port(i)).one_hop_less()};
+          udp_there,
+          udp_there,
+          [](std::uint32_t i) {
+            return Out{"b", udp_there(i).frame.to("10.244.1.3", backend_port(i)).one_hop_less()};
           }};
 }
 
@@ -151,18 +151,15 @@ FlowCase tcp_decap_reverse_dnat() {
 }
 
 FlowCase dnat_v6() {
-  const auto packet = [](std::uint32_t i) {
-    return In{"a", udp("fd00:244:1::2", client_port(i), vip6(i), 53).with_payload(kSmallest)};
-  };
-  return {
-      "dnat_v6",
-      "pod to ClusterIP under policy, backend on another node, IPv6 UDP, routed",
-      services_v6,
-      packet,
-      packet,
-      [packet](std::uint32_t i) {
-        return Out{"uplink", packet(i).frame.to("fd00:244:2::2", backend_port(i)).one_hop_less()};
-      }};
+  return {"dnat_v6",
+          "pod to ClusterIP under policy, backend on another node, IPv6 UDP, routed",
+          services_v6,
+          udp_there_v6,
+          udp_there_v6,
+          [](std::uint32_t i) {
+            return Out{"uplink",
+                       udp_there_v6(i).frame.to("fd00:244:2::2", backend_port(i)).one_hop_less()};
+          }};
 }
 
 FlowCase reverse_dnat_v6() {
@@ -173,7 +170,7 @@ FlowCase reverse_dnat_v6() {
   return {"reverse_dnat_v6",
           "its reply",
           services_v6,
-          dnat_v6().opens,
+          udp_there_v6,
           [answer](std::uint32_t i) {
             return In{"uplink", answer(i)};
           },
@@ -185,9 +182,13 @@ FlowCase reverse_dnat_v6() {
 }  // namespace
 
 const std::vector<FlowCase>& flow_cases() {
-  static const std::vector<FlowCase> cases{
-      dnat_policy_ipip(), decap_reverse_dnat(), tcp_dnat_policy_ipip(), tcp_decap_reverse_dnat(),
-      dnat_v6(),          reverse_dnat_v6(),    dnat_local(),           pod_to_pod()};
+  static const std::vector<FlowCase> cases = [] {
+    std::vector<FlowCase> all{
+        dnat_policy_ipip(), decap_reverse_dnat(), tcp_dnat_policy_ipip(), tcp_decap_reverse_dnat(),
+        dnat_v6(),          reverse_dnat_v6(),    dnat_local(),           pod_to_pod()};
+    for (const std::size_t there : {0, 2, 4}) all[there].reply = all[there + 1].name;
+    return all;
+  }();
   return cases;
 }
 

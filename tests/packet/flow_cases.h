@@ -19,6 +19,8 @@ struct FlowCase {
   std::function<Out(std::uint32_t)> leaves;
   // What follows the first packet until the flow is established: the rest of a TCP handshake.
   std::vector<std::function<In(std::uint32_t)>> then = {};
+  // The case whose packets are the other direction of the same flows.
+  const char* reply = nullptr;
 };
 
 // Flows i and j with i / kFlowsPerService == j / kFlowsPerService differ in the client's port only,
