@@ -4,6 +4,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_log.h>
+#include <rte_pause.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -149,7 +150,10 @@ std::uint16_t Device::receive(rte_mbuf** out, std::uint16_t most) noexcept {
 }
 
 std::uint16_t Device::transmit(rte_mbuf** frames, std::uint16_t count) noexcept {
-  return rte_eth_tx_burst(port_, 0, frames, count);
+  while (transmitting_.test_and_set(std::memory_order_acquire)) rte_pause();
+  const std::uint16_t taken = rte_eth_tx_burst(port_, 0, frames, count);
+  transmitting_.clear(std::memory_order_release);
+  return taken;
 }
 
 std::uint64_t Device::missed() const {

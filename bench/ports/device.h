@@ -1,7 +1,8 @@
 // A DPDK network device for the generator: any string that DPDK takes. One receive and one
-// transmit queue. Opened by the main thread; burst functions belong to one thread each.
+// transmit queue. Opened by the main thread; receive() belongs to one thread.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +18,7 @@ namespace podwire::ports {
 struct EalOptions {
   std::vector<unsigned> cores;       // the first is the main thread's
   std::vector<std::string> devices;  // PCI addresses among them are taken, no others
-  unsigned memory_mb = 512;
+  unsigned memory_mb = 0;            // 0: what the packet buffers come to
   bool hugepages = false;
   std::vector<std::string> extra;  // as they stand
 };
@@ -39,6 +40,7 @@ class Device {
   [[nodiscard]] double link_bits_per_second() const;
 
   [[nodiscard]] std::uint16_t receive(rte_mbuf** out, std::uint16_t most) noexcept;
+  // From any thread: with two cores the receiving one answers neighbour requests.
   [[nodiscard]] std::uint16_t transmit(rte_mbuf** frames, std::uint16_t count) noexcept;
 
   [[nodiscard]] net::Mac mac() const { return mac_; }
@@ -54,6 +56,7 @@ class Device {
   std::uint16_t port_ = 0;
   net::Mac mac_;
   bool probed_ = false, started_ = false;
+  std::atomic_flag transmitting_;
 };
 
 }  // namespace podwire::ports

@@ -61,7 +61,7 @@ po::options_description describe(Options& o, Raw& raw) {
       "reply-mac", po::value(&raw.reply_mac), "the same for replies; default: of --tx")(
       "cores", po::value(&raw.cores),
       "one core to send and receive, or two (2,3): one each; default: the last")(
-      "memory-mb", po::value(&o.eal.memory_mb)->default_value(o.eal.memory_mb), "for DPDK")(
+      "memory-mb", po::value(&o.eal.memory_mb), "for DPDK; default: what the packets need")(
       "hugepages", po::bool_switch(&o.eal.hugepages), "take them for packet buffers")(
       "eal-arg", po::value(&o.eal.extra)->composing(), "a further argument for DPDK (repeat)")(
       "link-seconds", po::value(&t.link_seconds)->default_value(t.link_seconds),
@@ -162,6 +162,8 @@ Result<void> check_packets(Options& o, const Raw& raw) {
   if (raw.backlog_us < 0) return fail("--backlog-us is 0 or more");
   traffic.backlog_seconds = raw.backlog_us / 1e6;
   o.size = raw.size;
+  o.load = raw.connections.empty() ? raw.rate : raw.connections;
+  o.new_flows = raw.new_flows;
   return {};
 }
 
@@ -252,6 +254,7 @@ Result<void> check_all(Options& o, const Raw& raw) {
   o.eal.devices = {o.testbed.transmit_device};
   if (!o.testbed.receive_device.empty()) o.eal.devices.push_back(o.testbed.receive_device);
   if (auto done = check_packets(o, raw); !done) return done;
+  if (o.eal.memory_mb == 0) o.eal.memory_mb = memory_needed_mb(o.testbed);
   if (auto done = check_connections(o, raw); !done) return done;
   if (auto done = check_search(o, raw); !done) return done;
   return check_addresses(o, raw);

@@ -14,7 +14,8 @@ struct Options {
   std::string system = "device";  // what is measured, as results name it
   EalOptions eal;
   TestbedOptions testbed;
-  std::string size = "64";
+  // As they were written, for the result.
+  std::string size = "64", load = "max", new_flows = "0";
   Rate rate;
   double seconds = 10;
   bool open = true;

@@ -44,19 +44,26 @@ std::uint64_t sum_of(const Trial& trial, Value&& value) {
 Row describe_setup(const Options& options) {
   const TestbedOptions& t = options.testbed;
   const Traffic& traffic = t.traffic;
-  const std::string& rx = t.receive_device;
+  const auto name = [](const std::string& device) { return device.substr(0, device.find(',')); };
+  const std::string& rx = t.receive_device.empty() ? t.transmit_device : t.receive_device;
   Row size = options.size;
   if (options.size != "imix") size = traffic.sizes.front();
   return {{"bench", "ports"},
           {"system", options.system},
-          {"tx", t.transmit_device},
-          {"rx", rx.empty() ? t.transmit_device : rx},
+          {"case", options.search        ? "search"
+                   : options.connections ? "connections"
+                                         : "rate"},
+          {"load", options.load},
+          {"tx", name(t.transmit_device)},
+          {"rx", name(rx)},
+          {"devices", {t.transmit_device, rx}},
           {"directions", t.bidirectional ? 2 : 1},
           {"family", traffic.shape.family == net::Family::v4 ? 4 : 6},
           {"protocol", traffic.shape.protocol == net::protocol::udp ? "udp" : "tcp"},
           {"size", size},
           {"mean_size", rounded(traffic.mean_size(), 10)},
           {"flows", traffic.flows},
+          {"new_flows_per_second", options.new_flows},
           {"generator_cores", t.cores.size()}};
 }
 
@@ -168,7 +175,7 @@ void add_trial(Row& row, const Options& options, const Trial& trial) {
   const Traffic& traffic = options.testbed.traffic;
   if (traffic.every_packet_new || traffic.new_flows_per_second > 0) {
     row["new_flows"] = fresh;
-    row["new_flows_per_second"] = std::llround(static_cast<double>(fresh) / trial.seconds);
+    row["new_flows_opened_per_second"] = std::llround(static_cast<double>(fresh) / trial.seconds);
   }
   if (trial.directions.size() > 1) {
     for (const Direction& d : trial.directions) {

@@ -30,6 +30,14 @@ void fill_with_padding(rte_mempool*, void*, void* object, unsigned) {
 
 }  // namespace
 
+unsigned memory_needed_mb(const TestbedOptions& options) {
+  constexpr unsigned kOthersMb = 128, kBufferOverhead = 512;
+  const unsigned frame =
+      std::max(options.traffic.largest_size(), unsigned{RTE_MBUF_DEFAULT_DATAROOM});
+  const std::uint64_t bytes = std::uint64_t{2} * options.buffers * (frame + kBufferOverhead);
+  return kOthersMb + static_cast<unsigned>(bytes >> 20U);
+}
+
 std::uint64_t Trial::sent() const {
   return sum_of(*this, [](const Direction& d) { return d.sent.packets; });
 }

@@ -25,6 +25,9 @@ struct TestbedOptions {
   std::vector<unsigned> cores;  // one: sends and receives; two: one each
 };
 
+// For both pools and what devices want besides.
+[[nodiscard]] unsigned memory_needed_mb(const TestbedOptions& options);
+
 struct Direction {
   Sent sent;
   Arrived arrived;
