@@ -255,6 +255,10 @@ void add_ports(std::vector<Option>& all, const Config& d) {
   all.push_back({section, "worker-cores", "CORES", "",
                  "one worker on each of these cores, e.g. 2,4-6; default: not bound to cores",
                  set_list(FIELD(dataplane.worker_cores), core_list), true});
+  all.push_back({section, "spread-flows", nullptr, text(d.dataplane.spread_flows),
+                 "what the uplink's queues do not spread (tunnels; fewer queues than workers) is "
+                 "handed to the worker of its flow",
+                 set_truth(FIELD(dataplane.spread_flows))});
   all.push_back({section, "idle-sleep", nullptr, text(d.dataplane.sleep_when_idle),
                  "a worker without traffic sleeps; false: it polls always",
                  set_truth(FIELD(dataplane.sleep_when_idle))});

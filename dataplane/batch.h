@@ -17,13 +17,15 @@ class Burst {
   struct Frame {
     rte_mbuf* mbuf;
     PortId in_port;
+    bool handed;  // by another worker, which has received it
   };
   [[nodiscard]] unsigned size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] bool full() const { return size_ == kBatchSize; }
   const Frame& operator[](unsigned i) const { return frames_[i]; }
   // Only while !full().
-  void append(rte_mbuf* mbuf, PortId in_port) { frames_[size_++] = {mbuf, in_port}; }
+  void append(rte_mbuf* mbuf, PortId in_port) { frames_[size_++] = {mbuf, in_port, false}; }
+  void append_handed(const Frame& frame) { frames_[size_++] = {frame.mbuf, frame.in_port, true}; }
   void clear() { size_ = 0; }
 
  private:

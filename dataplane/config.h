@@ -34,6 +34,7 @@ struct DataplaneConfig {
   unsigned worker_count = 1;
   bool sleep_when_idle = true;  // false on telco nodes: workers always poll
   std::uint32_t idle_sleep_max_us = 100;
+  bool spread_flows = true;   // hand frames to the worker of their flow where queues do not
   std::string uplink_device;  // any DPDK device string: "0000:03:00.0",
                               // "net_af_packet0,iface=eth0", ...
   std::string host_tap_name = "podwire0";

@@ -41,8 +41,9 @@ inline void pipeline(Batch& batch, Worker& w) noexcept {
 }
 
 // A burst from the ports. What the fast path leaves goes through the stages together, but never
-// behind a later packet of its own flow. `batch` is scratch, here and below.
-inline void pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
+// behind a later packet of its own flow. `batch` is scratch, here and below. Returns how many
+// frames were handed to other workers.
+inline unsigned pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
   using Fate = stages::FastPath::Fate;
   stages::FastPath fast_path(burst, w);
   unsigned left = 0;
@@ -52,8 +53,9 @@ inline void pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
     batch.append(burst[i].mbuf, burst[i].in_port);
     if (fate == Fate::in_place) pipeline(batch, w);
   }
-  w.counters.fast_path.add(burst.size() - left);
+  w.counters.fast_path.add(burst.size() - left - fast_path.handed_over());
   if (!batch.empty()) pipeline(batch, w);
+  return fast_path.handed_over();
 }
 
 // Packets that a stage had held go on where they stopped, and those that waited too long are

@@ -36,11 +36,13 @@ std::uint64_t total_bytes(std::span<rte_mbuf* const> frames) {
 
 Shared::Shared(const DataplaneConfig& config, unsigned workers)
     : config(config),
+      workers(workers),
       cycles_per_second(tsc_hz()),
       start_cycles(rte_rdtsc()),
       quiescence(workers),
       flows(std::make_unique<flow::Flows>(config, quiescence)),
-      affinity(std::make_unique<flow::AffinityTable>(config.affinity_entries)) {}
+      affinity(std::make_unique<flow::AffinityTable>(config.affinity_entries)),
+      handoff(workers > 1 && config.spread_flows ? std::make_unique<Handoff>(workers) : nullptr) {}
 
 Shared::~Shared() = default;
 
@@ -114,12 +116,16 @@ void Worker::begin_round() noexcept {
       shared.cycles_per_second);
 }
 
-void Worker::count_received(const Burst& burst) noexcept {
-  counters.received.add(burst.size());
+// The worker that a frame was handed by has counted it at its port.
+void Worker::count_at_ports(const Burst& burst) noexcept {
   for (unsigned i = 0; i < burst.size();) {
-    const PortId in_port = burst[i].in_port;
+    const auto [mbuf, in_port, handed] = burst[i];
+    if (handed) {
+      ++i;
+      continue;
+    }
     std::uint64_t frames = 0, bytes = 0;
-    for (; i < burst.size() && burst[i].in_port == in_port; ++i) {
+    for (; i < burst.size() && burst[i].in_port == in_port && !burst[i].handed; ++i) {
       ++frames;
       bytes += burst[i].mbuf->pkt_len;
     }
@@ -143,15 +149,18 @@ void Worker::run_originated() noexcept {
 
 void Worker::process(Burst& burst) noexcept {
   begin_round();
-  count_received(burst);
+  count_at_ports(burst);
   if (snapshot == nullptr) {
+    counters.received.add(burst.size());
     for (unsigned i = 0; i < burst.size(); ++i) {
       drop(burst[i].mbuf, Reason::not_synced, burst[i].in_port);
     }
     burst.clear();
     return;
   }
-  pipeline(burst, batch_, *this);
+  const unsigned handed_over = pipeline(burst, batch_, *this);
+  counters.received.add(burst.size() - handed_over);
+  counters.handed_over.add(handed_over);
   burst.clear();
   resume_held(batch_, *this);
   run_originated();

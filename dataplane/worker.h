@@ -12,6 +12,7 @@
 
 #include "dataplane/batch.h"
 #include "dataplane/config.h"
+#include "dataplane/handoff.h"
 #include "dataplane/observe/counters.h"
 #include "dataplane/observe/events.h"
 #include "dataplane/tables/quiescence.h"
@@ -34,6 +35,7 @@ struct Shared {
   ~Shared();
 
   const DataplaneConfig config;
+  const unsigned workers;
   const std::uint64_t cycles_per_second;  // of the TSC
   // TSC at second 0 of every timeout. Tests move it back to let time pass.
   std::atomic<std::uint64_t> start_cycles;
@@ -42,6 +44,7 @@ struct Shared {
       nullptr};  // stored by control, loaded once per batch
   std::unique_ptr<flow::Flows> flows;
   std::unique_ptr<flow::AffinityTable> affinity;
+  std::unique_ptr<Handoff> handoff;    // null: one worker, or switched off
   rte_mempool* packet_pool = nullptr;  // 2 KiB of data and headroom for every header we may prepend
   rte_mempool* large_pool = nullptr;   // 64 KiB, second segments of unsegmented TCP
   std::atomic<bool> stop{false};
@@ -119,15 +122,15 @@ struct Worker {
   // port_down. Needs a snapshot.
   void flush() noexcept;
   void flush(PortId port) noexcept;
-  // One burst from receive to transmit: loads the snapshot, stamps the clock, counts every frame
-  // as received, runs the pipeline, then what it originated, and flushes. The burst is empty
+  // One burst from receive to transmit: loads the snapshot, stamps the clock, counts what it
+  // received, runs the pipeline, then what it originated, and flushes. The burst is empty
   // afterwards. An empty burst is allowed: it lets held packets go on and age.
   void process(Burst& burst) noexcept;
   // Loads the snapshot and stamps the clock, as process() does: for housekeeping between batches.
   void begin_round() noexcept;
 
  private:
-  void count_received(const Burst& burst) noexcept;
+  void count_at_ports(const Burst& burst) noexcept;
   void run_originated() noexcept;
 
   Batch batch_;  // scratch of process(), empty between calls

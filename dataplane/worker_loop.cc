@@ -18,6 +18,7 @@ constexpr unsigned long kTimerSlackNs = 1000;
 WorkerLoop::WorkerLoop(Worker& worker, unsigned workers, int wake_descriptor)
     : worker_(worker),
       workers_(workers),
+      wake_descriptor_(wake_descriptor),
       polls_(worker.index, workers, wake_descriptor),
       spin_cycles_(worker.shared.cycles_per_second * kSpinUs / 1000000),
       ask_cycles_(worker.shared.cycles_per_second * kAskUs / 1000000) {}
@@ -42,9 +43,10 @@ void WorkerLoop::round() noexcept {
   look_at_ports();
   const std::uint64_t start = worker_.now_cycles;
   const unsigned received =
-      polls_.receive(burst_, [this](Burst& burst) { worker_.process(burst); });
+      polls_.receive(burst_, [this](Burst& burst) { worker_.process(burst); }) + take_handed();
   // Held packets go on and age also when nothing comes.
   if (received == 0) worker_.process(burst_);
+  if (worker_.shared.handoff != nullptr) worker_.shared.handoff->wake(worker_.index);
   age_flows();
   worker_.shared.quiescence.report(worker_.index);
 
@@ -78,12 +80,22 @@ void WorkerLoop::age_flows() noexcept {
   }
 }
 
+unsigned WorkerLoop::take_handed() noexcept {
+  if (worker_.shared.handoff == nullptr) return 0;
+  const unsigned taken = worker_.shared.handoff->take(worker_.index, burst_);
+  if (taken > 0) worker_.process(burst_);
+  return taken;
+}
+
 void WorkerLoop::rest() noexcept {
+  Handoff* handoff = worker_.shared.handoff.get();
+  if (handoff != nullptr && !handoff->may_sleep(worker_.index, wake_descriptor_)) return;
   const std::uint64_t start = rte_rdtsc();
   worker_.snapshot = nullptr;
   worker_.shared.quiescence.offline(worker_.index);
   polls_.wait(polls_.can_wait_long() ? kLongestSleepUs : worker_.shared.config.idle_sleep_max_us);
   worker_.shared.quiescence.online(worker_.index);
+  if (handoff != nullptr) handoff->awake(worker_.index);
   asked_at_ = rte_rdtsc();
   worker_.counters.sleeps.add();
   worker_.counters.idle_cycles.add(asked_at_ - start);

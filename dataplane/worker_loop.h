@@ -22,10 +22,12 @@ class WorkerLoop {
   void round() noexcept;
   void look_at_ports() noexcept;
   void age_flows() noexcept;
+  unsigned take_handed() noexcept;
   void rest() noexcept;
 
   Worker& worker_;
   const unsigned workers_;
+  const int wake_descriptor_;
   PollList polls_;
   Burst burst_;
   std::uint64_t port_generation_ = ~std::uint64_t{0};

@@ -298,6 +298,7 @@ json counter_set(const WorkerTotals& t) {
           {"holding", t.holding},
           {"punted", t.punted},
           {"fastPath", t.fast_path},
+          {"handedOver", t.handed_over},
           {"flowsCreated", t.flows_created},
           {"flowsRemoved", t.flows_removed},
           {"flowsExpired", t.flows_expired},

@@ -62,6 +62,9 @@ void add_packets(Families& out, const WorkerTotals& sum) {
   out.counter("packets_sent_total", "Packets that ports took from the workers.", sum.sent);
   out.counter("packets_fast_path_total",
               "Packets of known flows that took the fast path; part of those sent.", sum.fast_path);
+  out.counter("packets_handed_over_total",
+              "Frames that one worker received and another, whose flow it is, carried.",
+              sum.handed_over);
   out.counter("packets_punted_total",
               "Frames handed between host and uplink as they came; part of those sent.",
               sum.punted);

@@ -17,6 +17,7 @@ WorkerTotals read_worker(const observe::WorkerCounters& counters) {
   t.flows_removed = counters.flows_removed.read();
   t.flows_expired = counters.flows_expired.read();
   t.policy_rejudged = counters.policy_rejudged.read();
+  t.handed_over = counters.handed_over.read();
   t.fast_path = counters.fast_path.read();
   t.tunnel_in = counters.tunnel_in.read();
   t.tunnel_out = counters.tunnel_out.read();
@@ -47,6 +48,7 @@ WorkerTotals Totals::sum() const {
     all.flows_removed += w.flows_removed;
     all.flows_expired += w.flows_expired;
     all.policy_rejudged += w.policy_rejudged;
+    all.handed_over += w.handed_over;
     all.fast_path += w.fast_path;
     all.tunnel_in += w.tunnel_in;
     all.tunnel_out += w.tunnel_out;

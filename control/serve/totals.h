@@ -16,7 +16,7 @@ using DropTotals = std::array<std::uint64_t, kReasons>;  // by Reason
 struct WorkerTotals {
   std::uint64_t received = 0, originated = 0, sent = 0, punted = 0, holding = 0;
   std::uint64_t flows_created = 0, flows_removed = 0, flows_expired = 0;
-  std::uint64_t policy_rejudged = 0, tunnel_in = 0, tunnel_out = 0, fast_path = 0;
+  std::uint64_t policy_rejudged = 0, tunnel_in = 0, tunnel_out = 0, fast_path = 0, handed_over = 0;
   std::uint64_t rounds = 0, idle_rounds = 0, busy_cycles = 0, idle_cycles = 0, sleeps = 0;
   DropTotals drops{};
   [[nodiscard]] std::uint64_t dropped() const;

@@ -38,6 +38,8 @@ struct alignas(64) WorkerCounters {
   Counter received, originated, sent, punted;
   Counter holding;    // set as a gauge by its owner
   Counter fast_path;  // of those sent, by the fast path
+  // Frames that its ports gave it and another worker carries: that one counts them as received.
+  Counter handed_over;
   std::array<Counter, kReasons> drops;
   Counter flows_created, flows_removed, flows_expired, policy_rejudged, tunnel_in, tunnel_out;
   Counter rounds, idle_rounds, busy_cycles, idle_cycles, sleeps;  // TSC cycles

@@ -2,13 +2,12 @@
 // waits.
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <cstdint>
 
 #include "dataplane/net/address.h"
 #include "dataplane/observe/counters.h"
 #include "dataplane/packet.h"
+#include "dataplane/spsc_ring.h"
 
 namespace podwire::observe {
 
@@ -30,28 +29,14 @@ class EventRing {
   static constexpr unsigned kSize = 1024;
 
   void push(const Event& event) noexcept {
-    const auto head = head_.load(std::memory_order_relaxed);
-    if (head - tail_.load(std::memory_order_acquire) == kSize) {
-      lost_.add();
-      return;
-    }
-    events_[head % kSize] = event;
-    head_.store(head + 1, std::memory_order_release);
+    if (!events_.push(event)) lost_.add();
   }
-  bool pop(Event& event) noexcept {
-    const auto tail = tail_.load(std::memory_order_relaxed);
-    if (tail == head_.load(std::memory_order_acquire)) return false;
-    event = events_[tail % kSize];
-    tail_.store(tail + 1, std::memory_order_release);
-    return true;
-  }
+  bool pop(Event& event) noexcept { return events_.pop(event); }
   [[nodiscard]] std::uint64_t lost() const noexcept { return lost_.read(); }
 
  private:
-  alignas(64) std::atomic<std::uint32_t> head_{0};
-  alignas(64) std::atomic<std::uint32_t> tail_{0};
+  SpscRing<Event, kSize> events_;
   Counter lost_;
-  std::array<Event, kSize> events_;
 };
 
 }  // namespace podwire::observe

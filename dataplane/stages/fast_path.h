@@ -32,9 +32,11 @@ class FastPath {
   // Carries frames from `i` on, in order, and stops at the first that is not for it: then `i` is
   // that frame's place, and its fate is returned; else `i` is the burst's size.
   Fate carry(unsigned& i) noexcept;
+  // Of the frames before carry()'s place: those that are another worker's now.
+  [[nodiscard]] unsigned handed_over() const noexcept { return handed_over_; }
 
  private:
-  enum class Kind : std::uint8_t { v4, v4_in_tunnel, v6, later, in_place };
+  enum class Kind : std::uint8_t { v4, v4_in_tunnel, v6, elsewhere, later, in_place };
   struct Look {
     std::uint32_t hash;
     Kind kind;
@@ -42,13 +44,15 @@ class FastPath {
   };
 
   void begin(unsigned i) noexcept;
+  [[nodiscard]] bool is_elsewhere(const Burst::Frame& frame, const Look& look) const noexcept;
+  bool hand_over(unsigned i) noexcept;
   Kind classify(const rte_mbuf& mbuf, const std::uint8_t* frame) noexcept;
   Kind classify_v4(const rte_mbuf& mbuf, const std::uint8_t* ip) noexcept;
   bool is_from_tunnel(const rte_mbuf& mbuf, const std::uint8_t* ip) noexcept;
   bool is_peer(std::uint64_t addresses) noexcept;
   void enter_by(PortId port) noexcept {
     if (port != ingress_.port) [[unlikely]]
-      ingress_ = Ingress(port, *w_.snapshot);
+      ingress_ = Ingress(port, *w_.snapshot, w_);
   }
   template <typename F>
   flow::FlowMap<F>& map() noexcept {
@@ -76,6 +80,7 @@ class FastPath {
   const std::uint16_t now_;
   Ingress ingress_;
   std::uint64_t peer_ = 0;  // outer addresses that is_peer() has found good
+  unsigned handed_over_ = 0;
   PortId out_port_ = kNoPort;
   Worker::Outbox* outbox_ = nullptr;  // of out_port_
   std::array<Look, kBatchSize> looks_;
@@ -107,10 +112,10 @@ inline FastPath::FastPath(const Burst& burst, Worker& w) noexcept
 }
 
 inline void FastPath::begin(unsigned i) noexcept {
-  const auto& [mbuf, in_port] = burst_[i];
+  rte_mbuf* mbuf = burst_[i].mbuf;
   const auto* frame = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
   Look& look = looks_[i];
-  enter_by(in_port);
+  enter_by(burst_[i].in_port);
   look.kind = classify(*mbuf, frame);
   if (look.kind == Kind::v6) {
     look.hash = Wire<flow::V6>::hash(frame + sizeof(net::Ethernet), v6_.hasher());
@@ -120,6 +125,21 @@ inline void FastPath::begin(unsigned i) noexcept {
     look.hash = Wire<flow::V4>::hash(frame + l3_offset, v4_.hasher());
     v4_.prefetch(look.hash);
   }
+  if (w_.shared.handoff != nullptr && is_elsewhere(burst_[i], look)) look.kind = Kind::elsewhere;
+}
+
+// Is it the flow of another worker, though the device gave it to us?
+inline bool FastPath::is_elsewhere(const Burst::Frame& frame, const Look& look) const noexcept {
+  const bool spread = look.kind == Kind::v4_in_tunnel ||
+                      (ingress_.uplink && ingress_.few_queues && look.kind <= Kind::v6);
+  return spread && !frame.handed && w_.shared.handoff->worker_of(look.hash) != w_.index;
+}
+
+inline bool FastPath::hand_over(unsigned i) noexcept {
+  Handoff& handoff = *w_.shared.handoff;
+  if (!handoff.give(w_.index, handoff.worker_of(looks_[i].hash), burst_[i])) return false;
+  ++handed_over_;
+  return true;
 }
 
 // Which frames can be of a flow that the fast path carries. What it reads of them here is within
@@ -258,6 +278,10 @@ inline FastPath::Fate FastPath::carry(unsigned& i) noexcept {
         break;
       case Kind::v6:
         fate = carry_run<flow::V6, false>(i);
+        break;
+      case Kind::elsewhere:
+        if (!hand_over(i)) return Fate::in_place;
+        ++i;
         break;
       case Kind::later:
         return Fate::later;

@@ -81,11 +81,12 @@ inline constexpr std::uint8_t kPlainVersionIhl = 0x45;
 struct Ingress {
   PortId port = kNoPort;
   bool uplink = false;
+  bool few_queues = false;                // fewer than there are workers
   bool forwards = false;                  // a packet from here loses a hop
   std::uint64_t way = 0, tunnel_way = 0;  // what Way::from says: plain, and from a tunnel
 
   Ingress() = default;
-  Ingress(PortId port, const tables::Snapshot& snapshot) noexcept;
+  Ingress(PortId port, const tables::Snapshot& snapshot, const Worker& w) noexcept;
 
   // By a frame's first sixteen bytes: Ethernet addresses that this port may send to us, and IPv4
   // without options, or IPv6. False for an unknown port.
@@ -107,11 +108,13 @@ struct Ingress {
   __m128i mask_v4_ = _mm_set1_epi8(-1), mask_v6_ = mask_v4_;
 };
 
-inline Ingress::Ingress(PortId port, const tables::Snapshot& snapshot) noexcept : port(port) {
+inline Ingress::Ingress(PortId port, const tables::Snapshot& snapshot, const Worker& w) noexcept
+    : port(port) {
   const tables::PortInfo* info = snapshot.ports->find(port);
   if (info == nullptr || !snapshot.synced) return;
   const bool pod = info->role == tables::PortRole::pod;
   uplink = info->role == tables::PortRole::uplink;
+  few_queues = info->port != nullptr && info->port->queues() < w.shared.workers;
   forwards = info->role != tables::PortRole::host;
   way = flow::Way::from(snapshot.route_generation, port, false);
   tunnel_way = flow::Way::from(snapshot.route_generation, port, true);

@@ -124,6 +124,7 @@ World::World(unsigned workers, const std::function<void(DataplaneConfig&)>& chan
   config.flows_v4 = config.flows_v6 = 4096;
   config.fragment_datagrams = 16;
   config.affinity_entries = 256;
+  config.spread_flows = false;  // a burst stays with the worker that a test gives it to
   if (change) change(config);
   shared_ = std::make_unique<Shared>(config, workers);
   shared_->packet_pool = pool("packets", kPacketBuffers, 2048);

@@ -345,5 +345,72 @@ PACKET_CASE(FastPathAsksWhereAPacketComesFrom) {
               .counters = {{"tunnel_in", 1}, {"drop.tunnel_bad_inner", 1}}});
 }
 
+// What one worker did with frames of many flows from outside, and what it left to the other.
+struct Shares {
+  std::size_t sent_by_first, sent_by_second;
+};
+Shares share(World& world, const std::vector<Frame>& frames) {
+  Burst burst;
+  for (const Frame& frame : frames) {
+    burst.append(world.make_buffer({"uplink", frame}), world.port_id("uplink"));
+  }
+  const auto send = [&](unsigned worker) {
+    world.worker(worker).process(burst);
+    world.shared().quiescence.report(worker);
+    return take_sent(world, "a").size();
+  };
+  const std::size_t first = send(0);
+  EXPECT_EQ(world.shared().handoff->take(1, burst), frames.size() - first);
+  return {first, send(1)};
+}
+
+PACKET_CASE(FastPathHandsFramesToTheWorkerOfTheirFlow) {
+  World world(2, [](DataplaneConfig& config) { config.spread_flows = true; });
+  std::vector<Frame> frames;
+  for (std::uint16_t port = 4000; port < 4020; ++port) {
+    frames.push_back(udp("10.244.2.2", port, "10.244.1.2", 53).through(kNode2V4, kNodeV4));
+    frames.push_back(udp("fd00:244:2::2", port, "fd00:244:1::2", 53));  // the queue is the only one
+  }
+  const Shares opening = share(world, frames), known = share(world, frames);
+  EXPECT_EQ(opening.sent_by_first + opening.sent_by_second, frames.size());
+  EXPECT_GT(opening.sent_by_first, 0U);
+  EXPECT_GT(opening.sent_by_second, 0U);
+  EXPECT_EQ(known.sent_by_first, opening.sent_by_first) << "a flow changed its worker";
+  const auto& first = world.worker(0).counters;
+  const auto& second = world.worker(1).counters;
+  EXPECT_EQ(first.handed_over.read(), 2 * known.sent_by_second);
+  EXPECT_EQ(first.received.read(), 2 * known.sent_by_first);
+  EXPECT_EQ(second.received.read(), 2 * known.sent_by_second);
+  EXPECT_EQ(first.ports[world.port_id("uplink")].rx_packets.read(), 2 * frames.size());
+  EXPECT_EQ(second.ports[world.port_id("uplink")].rx_packets.read(), 0U);
+  EXPECT_EQ(second.fast_path.read(), known.sent_by_second);
+}
+
+// Nobody waits and nothing is lost when the other worker does not come round.
+PACKET_CASE(FastPathCarriesWhatAFullRingDoesNotTake) {
+  World world(2, [](DataplaneConfig& config) { config.spread_flows = true; });
+  std::vector<Frame> frames;
+  for (std::uint16_t port = 4000; port < 4040; ++port) {
+    frames.push_back(udp("10.244.2.2", port, "10.244.1.2", 53).through(kNode2V4, kNodeV4));
+  }
+  constexpr unsigned kBursts = 30;
+  std::size_t sent = 0;
+  for (unsigned n = 0; n < kBursts; ++n) {
+    Burst burst;
+    for (const Frame& frame : frames) {
+      burst.append(world.make_buffer({"uplink", frame}), world.port_id("uplink"));
+    }
+    world.worker(0).process(burst);
+    sent += take_sent(world, "a").size();
+  }
+  Burst waiting;
+  while (world.shared().handoff->take(1, waiting) > 0) {
+    world.worker(1).process(waiting);
+    sent += take_sent(world, "a").size();
+  }
+  EXPECT_EQ(sent, kBursts * frames.size());
+  EXPECT_EQ(world.worker(0).counters.handed_over.read(), 256U) << "the ring's size";
+}
+
 }  // namespace
 }  // namespace podwire::test

@@ -109,12 +109,13 @@ TEST(Config, KeepsHostPartOfNodeAddress) {
 
 TEST(Config, ReadsSwitchesCoresAndPorts) {
   const auto loaded = load_config(
-      sources({"--tcp-pickup", "--idle-sleep=off", "--worker-cores=2,4-6",
+      sources({"--tcp-pickup", "--idle-sleep=off", "--spread-flows=off", "--worker-cores=2,4-6",
                "--masquerade-ports=40000-41000", "--eal-arg=--no-pci", "--eal-arg=-d,x"}));
   ASSERT_TRUE(loaded) << loaded.error().message;
   const auto& dataplane = loaded->config.dataplane;
   EXPECT_TRUE(dataplane.tcp_pickup);
   EXPECT_FALSE(dataplane.sleep_when_idle);
+  EXPECT_FALSE(dataplane.spread_flows);
   EXPECT_EQ(dataplane.worker_cores, (std::vector<unsigned>{2, 4, 5, 6}));
   EXPECT_EQ(dataplane.worker_count, 4U);
   EXPECT_EQ(dataplane.masquerade_port_min, 40000);
