@@ -104,7 +104,7 @@ std::string note_delete(const std::string& state_dir, const Request& request) {
       to_json(request).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (!write_all(file.get(), text + "\n", false) || fsync(file.get()) != 0 ||
       rename(draft.c_str(), path.c_str()) != 0) {
-    const std::string why = failed(path);
+    std::string why = failed(path);
     unlink(draft.c_str());
     return why;
   }

@@ -13,7 +13,7 @@
 
 #include <string_view>
 
-#include "dataplane/stages/fast_path_wire.h"
+#include "dataplane/stages/fast_path_ingress.h"
 
 namespace podwire::stages {
 
