@@ -32,7 +32,10 @@ Verdict check_v4_addresses(const Packet& p, const tables::PortInfo* port, const 
   if (p.source == Source::pod && (!port->has_v4 || ip.source != port->v4.v4())) {
     return Verdict::drop(Reason::spoofed_ip);
   }
-  if (!is_host_v4(ip.source) || !is_host_v4(ip.destination) || ip.source == ip.destination) {
+  // An error of ours about a masqueraded packet is from and to this node until track sees whom it
+  // is for.
+  const bool to_itself = ip.source == ip.destination && p.source != Source::self;
+  if (!is_host_v4(ip.source) || !is_host_v4(ip.destination) || to_itself) {
     return Verdict::drop(Reason::bad_address);
   }
   const bool from_outside = p.source == Source::uplink || p.source == Source::tunnel;

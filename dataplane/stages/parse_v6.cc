@@ -92,7 +92,9 @@ Verdict check_v6_addresses(Packet& p, const tables::PortInfo* port, bool whole, 
       return Verdict::punt();
     }
   }
-  if (source.is_unspecified() || destination.is_multicast() || source == destination) {
+  // See check_v4_addresses() about ourselves.
+  const bool to_itself = source == destination && p.source != Source::self;
+  if (source.is_unspecified() || destination.is_multicast() || to_itself) {
     return Verdict::drop(Reason::bad_address);
   }
   const bool from_outside = p.source == Source::uplink || p.source == Source::tunnel;

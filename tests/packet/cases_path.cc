@@ -53,6 +53,19 @@ FAMILY_CASE(PathTooBigIsToldToTheOriginalSender) {
               .counters = {{"flows_created", 1}, {"originated", 1}, {"drop.too_big", 1}}});
 }
 
+// The client of a node port sent to this node and hears from it, though the packet that was too
+// large had the node's own address as its source.
+FAMILY_CASE(PathTooBigIsToldToAMasqueradedClient) {
+  World world;
+  const auto service = world.add_service(17, {n.at(n.remote, 5353)}, {});
+  world.add_frontend(service, tables::FrontendKind::node_port, n.node_port(30053));
+  world.publish();
+  const Frame big = udp(n.outside, 4000, n.node, 30053).with_dont_fragment().with_payload(1500);
+  RUN(world, {.in = {{"uplink", big}},
+              .out = {too_big(n, "uplink", n.outside, big.one_hop_less(), n.v4 ? 1480 : 1500)},
+              .counters = {{"flows_created", 1}, {"originated", 1}, {"drop.too_big", 1}}});
+}
+
 std::vector<Out> pieces_out(const std::string& port, const Frame& whole, std::size_t mtu) {
   std::vector<Out> out;
   for (const Frame& piece : fragments(whole, mtu)) out.push_back({port, piece});
