@@ -41,6 +41,8 @@ class Traffic:
             raise RuntimeError(outcome["error"])
         if outcome["wrong"]:
             raise Wrong(f"{outcome['wrong']} frames are wrong: {outcome['fault']}")
+        if outcome["received"] == 0:
+            raise Wrong(f"nothing came back of {outcome['sent']} frames")
         return outcome
 
     def establish(self, flows):

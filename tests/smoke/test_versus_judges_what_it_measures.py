@@ -20,7 +20,7 @@ class Plain(KernelSystem):
 
 
 def run(*arguments):
-    return subprocess.run([RUN, "--rounds", "1", "--seconds", "0.1", "--flows", "50,300",
+    return subprocess.run([RUN, "--rounds", "1", "--seconds", "0.3", "--flows", "50,300",
                            "--services", "3", "--new-flows", "500", "--json", *arguments],
                           capture_output=True, text=True, timeout=60,
                           env={**lab.clean_environment(), "LAB_BUILD": str(lab.BUILD)})

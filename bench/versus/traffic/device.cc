@@ -12,7 +12,9 @@ namespace podwire::versus {
 namespace {
 
 constexpr std::uint16_t kDescriptors = 1024;
-constexpr unsigned kBuffers = 8191, kBuffersOnCore = 256, kLinkSeconds = 20;
+// AF_XDP holds up to four rings full of buffers and receives nothing unless a burst of free ones is
+// left, however many come back one by one.
+constexpr unsigned kBuffers = 32767, kBuffersOnCore = 256, kLinkSeconds = 20;
 
 void must(int error, const std::string& what) {
   if (error < 0) throw std::runtime_error(what + ": " + rte_strerror(-error));
@@ -22,7 +24,7 @@ void start_eal(const Device::Options& options) {
   std::vector<std::string> arguments{"traffic",
                                      "--no-huge",
                                      "-m",
-                                     "128",
+                                     "256",
                                      "--no-shconf",
                                      "--no-pci",
                                      "--no-telemetry",

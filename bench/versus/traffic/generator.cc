@@ -99,11 +99,10 @@ Outcome Generator::establish(std::uint32_t flows) {
   return outcome;
 }
 
-unsigned Generator::pull(Outcome& outcome, std::uint64_t& first, std::uint64_t& last) {
+unsigned Generator::pull(Outcome& outcome, std::uint64_t& last) {
   const auto frames = device_.receive();
   if (frames.empty()) return 0;
   last = rte_rdtsc();
-  if (first == 0) first = last;
   for (rte_mbuf* frame : frames) {
     const bool thorough = outcome.received % kThoroughEvery == 0;
     const Seen seen =
@@ -119,7 +118,8 @@ unsigned Generator::pull(Outcome& outcome, std::uint64_t& first, std::uint64_t& 
 template <typename Next>
 Outcome Generator::stream(Next&& next) {
   Outcome outcome;
-  std::uint64_t first = 0, last = 0;
+  const std::uint64_t first = rte_rdtsc();
+  std::uint64_t last = first;
   std::array<rte_mbuf*, Device::kBurst> burst;
   unsigned made = 0, at = 0;
   bool more = true;
@@ -134,11 +134,11 @@ Outcome Generator::stream(Next&& next) {
     const unsigned taken = device_.transmit({burst.data() + at, made - at});
     at += taken;
     outcome.sent += taken;
-    pull(outcome, first, last);
+    pull(outcome, last);
   }
   std::uint64_t heard = rte_rdtsc();
   while (rte_rdtsc() - heard < cycles_of_us(kSilenceUs)) {
-    if (pull(outcome, first, last) > 0) heard = rte_rdtsc();
+    if (pull(outcome, last) > 0) heard = rte_rdtsc();
   }
   outcome.seconds = static_cast<double>(last - first) / static_cast<double>(rte_get_tsc_hz());
   return outcome;

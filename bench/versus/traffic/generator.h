@@ -14,7 +14,7 @@ struct Outcome {
   std::uint64_t sent = 0, received = 0;
   std::uint64_t wrong = 0;
   std::string fault;   // of the first wrong frame
-  double seconds = 0;  // from the first frame that came back to the last
+  double seconds = 0;  // from the first frame sent to the last that came back
 };
 
 class Generator {
@@ -36,7 +36,7 @@ class Generator {
   unsigned pull_established(std::vector<State>& states, Outcome& outcome);
   template <typename Next>
   Outcome stream(Next&& next);
-  unsigned pull(Outcome& outcome, std::uint64_t& first, std::uint64_t& last);
+  unsigned pull(Outcome& outcome, std::uint64_t& last);
   void blame(Outcome& outcome, std::uint32_t flow, const char* fault);
 
   Device& device_;
