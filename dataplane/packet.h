@@ -5,6 +5,7 @@
 #include <rte_mbuf.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "dataplane/net/address.h"
 #include "dataplane/net/headers.h"
@@ -12,6 +13,7 @@
 namespace podwire {
 
 namespace tables {
+struct Backend;
 struct Frontend;
 struct Service;
 struct PortInfo;
@@ -91,10 +93,12 @@ struct Admission {
   // After service choice. Policy is asked about (source, new_destination, new_destination_port).
   net::Address new_destination;
   net::be16 new_destination_port;
-  const tables::Frontend* frontend = nullptr;  // null: no Service is involved
-  std::uint32_t backend = 0;                   // index in the Service's list
-  bool masquerade = false;                     // source becomes this node's address
-  bool judge_again = false;                    // the flow exists; only policy is asked
+  const tables::Frontend* frontend = nullptr;         // null: no Service is involved
+  const std::vector<tables::Backend>* set = nullptr;  // of a Service: those that serve the packet
+  std::uint32_t reply_hash = 0;  // of the key that the reply will have; a guess, for prefetching
+  bool hides_client = false;     // of a Service: the client is masqueraded whatever the backend
+  bool masquerade = false;       // source becomes this node's address
+  bool judge_again = false;      // the flow exists; only policy is asked
 };
 
 }  // namespace podwire

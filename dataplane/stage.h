@@ -59,11 +59,9 @@ bool run_one(Packet& packet, Worker& w) noexcept {
   return (carry_out(Stages::decide(packet, w), packet, w) && ...);
 }
 
-template <typename... Stages>
-void run(Batch& batch, Worker& w) noexcept {
-  const auto each = [&](auto step) {
-    for (unsigned i = 0; i < batch.size(); ++i) step(batch[i]);
-  };
+// The stages' key and hint for each of the packets, stage by stage.
+template <typename... Stages, typename Each>
+void prepare(Each&& each, Worker& w) noexcept {
   (
       [&] {
         if constexpr (HasKey<Stages>) each([&](Packet& p) { Stages::key(p, w); });
@@ -74,12 +72,28 @@ void run(Batch& batch, Worker& w) noexcept {
         if constexpr (HasHint<Stages>) each([&](Packet& p) { Stages::hint(p, w); });
       }(),
       ...);
+}
+
+template <typename... Stages>
+void run(Batch& batch, Worker& w) noexcept {
+  prepare<Stages...>(
+      [&](auto step) {
+        for (unsigned i = 0; i < batch.size(); ++i) step(batch[i]);
+      },
+      w);
   batch.keep_if([&](Packet& packet) { return run_one<Stages...>(packet, w); });
 }
 
 // The same for the fresh packets of the batch only; the others stay as they are, in their places.
 template <typename... Stages>
 void run_fresh(Batch& batch, Worker& w) noexcept {
+  prepare<Stages...>(
+      [&](auto step) {
+        for (unsigned i = 0; i < batch.size(); ++i) {
+          if (batch[i].fresh) step(batch[i]);
+        }
+      },
+      w);
   batch.keep_if([&](Packet& p) { return !p.fresh || run_one<Stages...>(p, w); });
 }
 

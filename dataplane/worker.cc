@@ -50,6 +50,7 @@ Worker::Worker(Shared& shared, unsigned index)
     : shared(shared),
       index(index),
       random_state(random_seed()),
+      choice_key(random_seed()),
       admissions(kBatchSize),
       fragments(std::make_unique<stages::FragmentTable>(shared.config.fragment_datagrams)),
       holds(std::make_unique<stages::HoldQueue>()),

@@ -60,6 +60,7 @@ struct Worker {
   std::uint64_t now_cycles = 0;                // TSC, read once per batch
   std::uint32_t now_seconds = 0;               // since start; the unit of every timeout
   std::uint64_t random_state;                  // xorshift, seeded from getrandom
+  std::uint64_t choice_key;                    // of Service's choice, from getrandom
 
   observe::WorkerCounters counters;
   observe::EventRing events;

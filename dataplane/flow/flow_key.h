@@ -2,6 +2,8 @@
 // it is a copy and a mask. No padding: keys are compared as bytes.
 #pragma once
 
+#include <emmintrin.h>
+
 #include <array>
 #include <cstdint>
 
@@ -45,7 +47,23 @@ struct V6 {
 };
 static_assert(sizeof(V6::Key) == 40 && sizeof(V6::Rewrite) == 36);
 
+// In one store: a key that was written piece by piece is slow to load whole.
+inline V4::Key make_key(std::uint8_t protocol, net::be16 zone, net::be32 source,
+                        net::be32 destination, net::be16 source_port, net::be16 destination_port) {
+  const std::uint32_t ports = source_port.raw() | std::uint32_t{destination_port.raw()} << 16U;
+  const std::uint32_t first = std::uint32_t{protocol} << 8U | std::uint32_t{zone.raw()} << 16U;
+  V4::Key key;
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(&key),
+                   _mm_set_epi32(static_cast<int>(ports), static_cast<int>(destination.raw()),
+                                 static_cast<int>(source.raw()), static_cast<int>(first)));
+  return key;
+}
+
 // Source and destination exchanged.
+inline V4::Key reversed(const V4::Key& key) {
+  return make_key(key.protocol, key.zone, key.destination, key.source, key.destination_port,
+                  key.source_port);
+}
 template <typename Key>
 Key reversed(Key key) {
   std::swap(key.source, key.destination);

@@ -39,58 +39,85 @@ std::uint16_t plain_zero(std::uint16_t delta) {
   return delta == 0xffff ? std::uint16_t{0} : delta;
 }
 
-void set_deltas(Flow<V4>& flow) {
-  net::Delta addresses, ports;
-  addresses.change(flow.key.source, flow.rewrite.source)
-      .change(flow.key.destination, flow.rewrite.destination);
-  ports.change(flow.key.source_port, flow.rewrite.source_port)
-      .change(flow.key.destination_port, flow.rewrite.destination_port);
-  flow.l3_delta = plain_zero(addresses.folded());
-  switch (flow.key.protocol) {
-    case net::protocol::tcp:
-    case net::protocol::udp:
-      flow.l4_delta = plain_zero(net::fold(std::uint64_t{addresses.folded()} + ports.folded()));
-      break;
-    case net::protocol::icmp:
-      flow.l4_delta = plain_zero(ports.folded());
-      break;
-    default:
-      flow.l4_delta = 0;
-  }
+struct Deltas {
+  std::uint16_t l3 = 0, l4 = 0;
+};
+
+// What the way back changes: a one's complement sum and its negation.
+std::uint16_t opposite(std::uint16_t delta) {
+  return plain_zero(static_cast<std::uint16_t>(~delta));
 }
 
-void set_deltas(Flow<V6>& flow) {
-  net::Delta addresses, ports;
-  addresses.change(flow.key.source.data(), flow.rewrite.source.data(), 16)
-      .change(flow.key.destination.data(), flow.rewrite.destination.data(), 16);
-  ports.change(flow.key.source_port, flow.rewrite.source_port)
-      .change(flow.key.destination_port, flow.rewrite.destination_port);
-  flow.l3_delta = plain_zero(addresses.folded());
-  switch (flow.key.protocol) {
+template <typename F>
+net::Delta address_delta(const typename F::Key& key, const typename F::Rewrite& rewrite) {
+  net::Delta delta;
+  if constexpr (F::family == net::Family::v4) {
+    delta.change(key.source, rewrite.source).change(key.destination, rewrite.destination);
+  } else {
+    delta.change(key.source.data(), rewrite.source.data(), 16)
+        .change(key.destination.data(), rewrite.destination.data(), 16);
+  }
+  return delta;
+}
+
+template <typename F>
+Deltas deltas_of(const typename F::Key& key, const typename F::Rewrite& rewrite) {
+  const std::uint16_t addresses = address_delta<F>(key, rewrite).folded();
+  net::Delta ports;
+  ports.change(key.source_port, rewrite.source_port)
+      .change(key.destination_port, rewrite.destination_port);
+  constexpr bool kV4 = F::family == net::Family::v4;
+  Deltas deltas{plain_zero(addresses), 0};
+  switch (key.protocol) {
     case net::protocol::tcp:
     case net::protocol::udp:
+      deltas.l4 = plain_zero(net::fold(std::uint64_t{addresses} + ports.folded()));
+      break;
     case net::protocol::icmpv6:
-      flow.l4_delta = plain_zero(net::fold(std::uint64_t{addresses.folded()} + ports.folded()));
+      if (!kV4) deltas.l4 = plain_zero(net::fold(std::uint64_t{addresses} + ports.folded()));
+      break;
+    case net::protocol::icmp:
+      if (kV4) deltas.l4 = plain_zero(ports.folded());
       break;
     default:
-      flow.l4_delta = 0;
+      break;
   }
+  return deltas;
 }
 
 // The key a packet has that comes back for one that left as `rewrite`.
 template <typename Key, typename Rewrite>
 Key reply_key(const Key& forward, const Rewrite& rewrite) {
-  Key reply = forward;  // protocol and zone
-  reply.source = rewrite.destination;
-  reply.destination = rewrite.source;
-  reply.source_port = rewrite.destination_port;
-  reply.destination_port = rewrite.source_port;
-  return reply;
+  if constexpr (std::is_same_v<Key, V4::Key>) {
+    return make_key(forward.protocol, forward.zone, rewrite.destination, rewrite.source,
+                    rewrite.destination_port, rewrite.source_port);
+  } else {
+    Key reply = forward;  // protocol and zone
+    reply.source = rewrite.destination;
+    reply.destination = rewrite.source;
+    reply.source_port = rewrite.destination_port;
+    reply.destination_port = rewrite.source_port;
+    return reply;
+  }
 }
 
 template <typename Rewrite, typename Key>
 Rewrite as_rewrite(const Key& key) {
   return {key.source, key.destination, key.source_port, key.destination_port};
+}
+
+// How far ahead the stamp of a connection that may make room can lie: the longest timeout of such.
+std::uint32_t longest_expendable(const FlowTimeouts& timeouts) {
+  std::uint32_t longest = kPickupSeconds;
+  for (unsigned n = 0; n <= static_cast<unsigned>(State::last_ack_reply); ++n) {
+    const auto state = static_cast<State>(n);
+    if (!is_expendable(state)) continue;
+    for (const std::uint8_t protocol :
+         {net::protocol::tcp, net::protocol::udp, net::protocol::icmp, net::protocol::hop_by_hop}) {
+      longest = std::max(longest, timeout_seconds(state, protocol, timeouts));
+    }
+  }
+  return std::min(longest, kStampReach);
 }
 
 // How long ago a sixteen-bit clock showed `then`; a little ahead of us (another worker's clock)
@@ -115,10 +142,23 @@ FlowMap<F>::FlowMap(std::uint32_t connections, const FlowTimeouts& timeouts,
     : limit_(connections),
       group_count_(groups_for(connections)),
       timeouts_(timeouts),
+      expendable_reach_(longest_expendable(timeouts)),
       groups_(group_count_),
       flows_(std::size_t{group_count_} * kLanes),
       records_(std::size_t{group_count_} * kLanes),
       grace_(quiescence) {}
+
+template <typename F>
+Flow<F>* FlowMap<F>::search_further(const Key& key, std::uint32_t hash) noexcept {
+  Chain chain(*this, hash);
+  for (unsigned n = 1; n < kChain; ++n) {
+    chain.next();
+    const Lanes tags(groups_[chain.group()].tags, std::memory_order_seq_cst);
+    Flow<F>* found = search_in(chain.group(), tags, key, hash);
+    if (found != nullptr || tags.overflow() == 0) return found;
+  }
+  return nullptr;
+}
 
 // --- Slots ---------------------------------------------------------------------------------------
 
@@ -150,24 +190,36 @@ bool FlowMap<F>::claim_in(std::uint32_t group, unsigned& lane) noexcept {
   return false;
 }
 
-// A place for a key of this hash, BUSY; kNoSlot when its whole chain is full. Groups that were
-// passed count it from before it can be seen until after it is gone.
+// A place for a key of this hash, BUSY; kNoSlot when its whole chain is full.
 template <typename F>
 SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
+  const std::uint32_t group = first_group(hash);
+  unsigned lane = 0;
+  if (claim_in(group, lane)) [[likely]]
+    return group * 16 + lane;
+  return claim_further(hash);
+}
+
+// The first group is full. Groups that were passed count it from before it can be seen until after
+// it is gone.
+template <typename F>
+SlotId FlowMap<F>::claim_further(std::uint32_t hash) noexcept {
   Chain chain(*this, hash);
-  for (unsigned n = 0; n < kChain; ++n, chain.next()) {
+  for (unsigned n = 1; n < kChain; ++n) {
+    groups_[chain.group()].add_overflow(1);
+    chain.next();
     unsigned lane = 0;
     if (claim_in(chain.group(), lane)) return chain.group() * 16 + lane;
-    groups_[chain.group()].add_overflow(1);
   }
   chain = Chain(*this, hash);
-  for (unsigned n = 0; n < kChain; ++n, chain.next()) groups_[chain.group()].add_overflow(-1);
+  for (unsigned n = 1; n < kChain; ++n, chain.next()) groups_[chain.group()].add_overflow(-1);
   return kNoSlot;
 }
 
 // Gives a BUSY slot back, to be used again after the grace period.
 template <typename F>
 void FlowMap<F>::release(SlotId slot, std::uint32_t hash) noexcept {
+  note_write(&records_[index(slot)]);
   records_[index(slot)].created.store(grace_.epoch_of_erasure(), std::memory_order_relaxed);
   groups_[slot / 16].put_tag(slot % 16, lane::tomb);
   Chain chain(*this, hash);
@@ -203,30 +255,49 @@ template <typename F>
 void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
                       std::uint32_t now_seconds) noexcept {
   const State state = first_state(flow.forward.protocol, flow.tcp_flags);
-  Flow<F>& forward = *new (&at(pair.forward)) Flow<F>{};
-  forward.key = flow.forward;
-  forward.rewrite = flow.rewrite;
-  forward.peer = pair.reply;
-  Flow<F>& back = *new (&at(pair.reply)) Flow<F>{};
-  back.key = reply;
-  back.rewrite = as_rewrite<typename F::Rewrite>(reversed(flow.forward));
-  back.peer = pair.forward;
-  back.is_reply = true;
   const bool translates = !same(reversed(reply), flow.forward);
-  for (Flow<F>* entry : {&forward, &back}) {
-    set_deltas(*entry);
-    entry->translates = translates;
-    entry->from_own_node = flow.from_own_node;
-    entry->policy_generation.store(flow.policy_generation, std::memory_order_relaxed);
-    entry->state.store(state, std::memory_order_relaxed);
-  }
+  const Deltas deltas = translates ? deltas_of<F>(flow.forward, flow.rewrite) : Deltas{};
+  note_write(&at(pair.forward));
+  new (&at(pair.forward)) Flow<F>{.key = flow.forward,
+                                  .rewrite = flow.rewrite,
+                                  .l3_delta = deltas.l3,
+                                  .l4_delta = deltas.l4,
+                                  .peer = pair.reply,
+                                  .policy_generation = flow.policy_generation,
+                                  .state = state,
+                                  .translates = translates,
+                                  .from_own_node = flow.from_own_node};
+  note_write(&at(pair.reply));
+  new (&at(pair.reply)) Flow<F>{.key = reply,
+                                .rewrite = as_rewrite<typename F::Rewrite>(reversed(flow.forward)),
+                                .l3_delta = opposite(deltas.l3),
+                                .l4_delta = opposite(deltas.l4),
+                                .peer = pair.forward,
+                                .policy_generation = flow.policy_generation,
+                                .state = state,
+                                .is_reply = true,
+                                .translates = translates,
+                                .from_own_node = flow.from_own_node};
   Record& record = records_[index(pair.forward)];
+  note_write(&record);
   record.created.store(now_seconds, std::memory_order_relaxed);
   record.service_id = flow.service_id;
   record.seen.store(now_seconds, std::memory_order_relaxed);
-  groups_[pair.reply / 16].put_stamp(pair.reply % 16, kNeverDue);
-  const std::uint32_t first_look = std::min(timeout(forward, state), kStampReach);
-  groups_[pair.forward / 16].put_stamp(pair.forward % 16, clock16(now_seconds + first_look));
+  groups_[pair.reply / 16].first_stamp(pair.reply % 16, kNeverDue);
+  std::uint32_t look =
+      std::min(timeout_seconds(state, flow.forward.protocol, timeouts_), kStampReach);
+  if (state == State::established) look = std::min(look, kPickupSeconds);
+  groups_[pair.forward / 16].first_stamp(pair.forward % 16, clock16(now_seconds + look));
+}
+
+// No other entry of the key of our tentative one, as one look at its first group proves for nearly
+// every key.
+template <typename F>
+bool FlowMap<F>::is_alone(SlotId slot, std::uint32_t hash) const noexcept {
+  const std::uint32_t group = first_group(hash);
+  const Lanes tags(groups_[group].tags, std::memory_order_seq_cst);
+  return slot / 16 == group && tags.overflow() == 0 &&
+         tags.equal_either(lane::committed(hash)) == 1U << slot % 16;
 }
 
 // Looks for other entries of the key of our tentative one. Of two tentative ones the connection
@@ -241,7 +312,7 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
   for (unsigned n = 0; n < kChain; ++n, chain.next()) {
     Group& group = groups_[chain.group()];
     const Lanes tags(group.tags, std::memory_order_seq_cst);
-    for (unsigned m = tags.equal(committed) | tags.equal(tentative); m != 0; m &= m - 1) {
+    for (unsigned m = tags.equal_either(committed); m != 0; m &= m - 1) {
       const auto lane = static_cast<unsigned>(std::countr_zero(m));
       const SlotId other = chain.group() * 16 + lane;
       if (other == slot || !same(at(other).key, key)) continue;
@@ -259,6 +330,8 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
 // Waits a moment only: a rival that is not running holds nobody up, it is cancelled.
 template <typename F>
 bool FlowMap<F>::wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept {
+  if (is_alone(slot, hash)) [[likely]]
+    return true;
   for (unsigned n = 0;; ++n) {
     const Contest contest = contend(slot, hash, forward, n >= kPatience);
     if (contest != Contest::waits) return contest == Contest::won;
@@ -308,13 +381,15 @@ bool FlowMap<F>::help(SlotId reply, const Key& forward_key) noexcept {
 }
 
 template <typename F>
-typename FlowMap<F>::Inserted FlowMap<F>::insert(const NewFlow<F>& flow,
+typename FlowMap<F>::Inserted FlowMap<F>::insert(const NewFlow<F>& flow, std::uint32_t hash,
                                                  std::uint32_t now_seconds) noexcept {
   const Key reply = reply_key(flow.forward, flow.rewrite);
   if (same(reply, flow.forward)) return {Outcome::reply_taken, nullptr};
-  Pair pair{kNoSlot, kNoSlot, hash_(flow.forward), hash_(reply)};
+  Pair pair{kNoSlot, kNoSlot, hash, hash_(reply)};
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
-    if (Flow<F>* found = search(flow.forward, pair.forward_hash)) return {Outcome::exists, found};
+    if (attempt != 0) {
+      if (Flow<F>* found = search(flow.forward, hash)) return {Outcome::exists, found};
+    }
     if (Flow<F>* found = search(reply, pair.reply_hash)) {
       if (!help(slot_of(*found), flow.forward)) return {Outcome::reply_taken, nullptr};
       continue;
@@ -337,31 +412,51 @@ typename FlowMap<F>::Inserted FlowMap<F>::insert(const NewFlow<F>& flow,
   return {Outcome::full, nullptr};
 }
 
-// At the limit: ends the longest silent opening, closing or one-sided connection among those in the
-// groups the new one would go to (nf_conntrack: early_drop). False when there is none.
+// Forward entries in the groups that the new connection's keys would go to, whose stamps say that
+// they may be opening, closing or one-sided: nothing else wants a look so soon. Reads no entry.
+template <typename F>
+unsigned FlowMap<F>::find_candidates(const Pair& pair, std::uint32_t now_seconds,
+                                     Candidates& candidates) const noexcept {
+  unsigned count = 0;
+  for (const std::uint32_t hash : {pair.forward_hash, pair.reply_hash}) {
+    Chain chain(*this, hash);
+    for (unsigned n = 0; n < 2; ++n, chain.next()) {
+      const Group& group = groups_[chain.group()];
+      const Lanes tags(group.tags, std::memory_order_acquire);
+      const Lanes stamps(group.stamps, std::memory_order_acquire);
+      unsigned soon = tags.odd() & stamps.due(clock16(now_seconds + expendable_reach_));
+      for (; soon != 0 && count < candidates.size(); soon &= soon - 1) {
+        const SlotId slot = chain.group() * 16 + static_cast<unsigned>(std::countr_zero(soon));
+        candidates[count++] = slot;
+        prefetch_entry(index(slot));
+        __builtin_prefetch(&records_[index(slot)]);
+      }
+    }
+  }
+  return count;
+}
+
+// At the limit: ends the longest silent opening, closing or one-sided connection among the
+// candidates (nf_conntrack: early_drop). False when there is none.
 template <typename F>
 bool FlowMap<F>::make_room(const Pair& pair, std::uint32_t now_seconds) noexcept {
+  Candidates candidates;
+  const unsigned count = find_candidates(pair, now_seconds, candidates);
+  for (unsigned n = 0; n < count; ++n) __builtin_prefetch(&at(at(candidates[n]).peer));
   SlotId oldest = kNoSlot;
   std::uint32_t silence = 0;
-  for (const std::uint32_t hash : {pair.forward_hash, pair.reply_hash}) {
-    for (unsigned n = 0; n < 2; ++n) {
-      const std::uint32_t g = (first_group(hash) + n) % group_count_;
-      const Lanes tags(groups_[g].tags, std::memory_order_acquire);
-      for (unsigned live = tags.odd(); live != 0; live &= live - 1) {
-        const SlotId slot = g * 16 + static_cast<unsigned>(std::countr_zero(live));
-        const SlotId forward_slot = forward_of(at(slot));
-        const Flow<F>& forward = at(forward_slot);
-        const State state = forward.state.load(std::memory_order_relaxed);
-        const bool one_sided = state == State::established &&
-                               at(forward.peer).packets.load(std::memory_order_relaxed) == 0;
-        if (!is_expendable(state) && !one_sided) continue;
-        const std::uint32_t silent =
-            now_seconds - std::min(now_seconds, last_seen(forward, now_seconds));
-        if (oldest == kNoSlot || silent > silence) {
-          oldest = forward_slot;
-          silence = silent;
-        }
-      }
+  for (unsigned n = 0; n < count; ++n) {
+    const Flow<F>& forward = at(candidates[n]);
+    if (forward.is_reply) continue;  // used anew since its stamp was read
+    const State state = forward.state.load(std::memory_order_relaxed);
+    const bool one_sided = state == State::established &&
+                           at(forward.peer).packets.load(std::memory_order_relaxed) == 0;
+    if (!is_expendable(state) && !one_sided) continue;
+    const std::uint32_t silent =
+        now_seconds - std::min(now_seconds, last_seen(forward, now_seconds));
+    if (oldest == kNoSlot || silent > silence) {
+      oldest = candidates[n];
+      silence = silent;
     }
   }
   return oldest != kNoSlot && end(oldest);
@@ -404,6 +499,7 @@ void FlowMap<F>::move_on(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flag
   if (next_state(known, protocol, flags, flow.is_reply) == known) return;
   const SlotId slot = forward_of(flow);
   Flow<F>& forward = at(slot);
+  note_write(&forward);
   State state = forward.state.load(std::memory_order_seq_cst);
   State next = state;
   do {
@@ -416,6 +512,7 @@ void FlowMap<F>::move_on(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flag
   do {
     copied = forward.state.load(std::memory_order_seq_cst);
     if (reply.state.load(std::memory_order_seq_cst) != copied) {
+      note_write(&reply);
       reply.state.store(copied, std::memory_order_seq_cst);
     }
   } while (forward.state.load(std::memory_order_seq_cst) != copied);
@@ -459,6 +556,8 @@ void FlowMap<F>::take_over_seen(SlotId forward, std::uint32_t now_seconds) noexc
     // A packet of this very second is left for the next look.
     if (gone == 0) continue;
     const std::uint32_t then = now_seconds - std::min(now_seconds, gone);
+    note_write(&record);
+    note_write(entry);
     if (record.load(std::memory_order_relaxed) < then) {
       record.store(then, std::memory_order_relaxed);
     }
@@ -489,28 +588,44 @@ bool FlowMap<F>::look_at(SlotId forward, std::uint32_t now_seconds) noexcept {
 }
 
 template <typename F>
+unsigned FlowMap<F>::sweep_group(std::uint32_t at, std::uint32_t now_seconds) noexcept {
+  Group& group = groups_[at];
+  const Lanes tags(group.tags, std::memory_order_acquire);
+  const Lanes stamps(group.stamps, std::memory_order_acquire);
+  unsigned expired = 0;
+  for (unsigned due = tags.odd() & stamps.due(clock16(now_seconds)); due != 0; due &= due - 1) {
+    const SlotId slot = at * 16 + static_cast<unsigned>(std::countr_zero(due));
+    if (!flows_[index(slot)].is_reply && look_at(slot, now_seconds)) ++expired;
+  }
+  for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
+    const auto lane = static_cast<unsigned>(std::countr_zero(tombs));
+    if (take_rested(at, lane)) group.put_tag(lane, lane::empty);
+  }
+  return expired;
+}
+
+template <typename F>
 unsigned FlowMap<F>::sweep(unsigned part, unsigned parts, unsigned groups,
                            std::uint32_t now_seconds) noexcept {
+  constexpr std::uint32_t kAhead = 128;  // beyond the page, where processors do not look ahead
   dcheck(part < parts && parts <= kParts, "no such part of the sweep");
   grace_.advance();
   const auto begin = static_cast<std::uint32_t>(std::uint64_t{group_count_} * part / parts);
   const auto end = static_cast<std::uint32_t>(std::uint64_t{group_count_} * (part + 1) / parts);
+  const std::uint16_t now = clock16(now_seconds);
   std::uint32_t at = std::clamp(cursors_[part].next, begin, end);
   unsigned expired = 0;
-  for (unsigned n = std::min(groups, end - begin); n != 0; --n) {
-    if (at >= end) at = begin;
-    Group& group = groups_[at];
-    const Lanes tags(group.tags, std::memory_order_acquire);
-    const Lanes stamps(group.stamps, std::memory_order_acquire);
-    for (unsigned due = tags.odd() & stamps.due(clock16(now_seconds)); due != 0; due &= due - 1) {
-      const SlotId slot = at * 16 + static_cast<unsigned>(std::countr_zero(due));
-      if (!flows_[index(slot)].is_reply && look_at(slot, now_seconds)) ++expired;
+  for (unsigned left = std::min(groups, end - begin); left != 0;) {
+    if (at == end) at = begin;
+    const unsigned run = std::min(left, end - at);
+    for (const std::uint32_t stop = at + run; at != stop; ++at) {
+      __builtin_prefetch(&groups_[at + kAhead]);
+      const Lanes tags(groups_[at].tags, std::memory_order_acquire);
+      const Lanes stamps(groups_[at].stamps, std::memory_order_acquire);
+      if (tags.want_sweep(stamps, now)) [[unlikely]]
+        expired += sweep_group(at, now_seconds);
     }
-    for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
-      const auto lane = static_cast<unsigned>(std::countr_zero(tombs));
-      if (take_rested(at, lane)) group.put_tag(lane, lane::empty);
-    }
-    ++at;
+    left -= run;
   }
   cursors_[part].next = at;
   return expired;

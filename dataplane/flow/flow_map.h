@@ -1,5 +1,4 @@
-// The flow table of one family, shared by all workers. See flow/README.md for the layout, why, and
-// the proof that a reader never sees a half-made entry or a reused slot.
+// The flow table of one family, shared by all workers. See flow/README.md for the layout and why.
 //
 // Contract: any thread that is online in the quiescence domain may find, insert, touch and erase at
 // the same time. An entry is complete before it can be found. A slot is reused only after every
@@ -7,9 +6,44 @@
 // caller's next report. Slots never move: the slot number is the flow's id. No call waits for
 // another thread.
 //
+// Work of an insert, at any fill: without a rival for its keys at most kPlacings + 1 rounds over
+// six chains of kChain groups (to look, to claim, to look again; two keys), and to make room
+// kPlacings times the tags of four groups and 16 connections. A rival costs at most kPatience looks
+// at either chain a round; there are never more than kAttempts rounds.
+//
 // Port reuse: when find() yields a flow and opens_again() (tcp_state.h) says the packet opens a new
 // connection on it, erase() it and treat the packet as one without flow: both keys are free at
 // once.
+//
+// Why a reader never sees a half-made entry. A tag's lane goes EMPTY, BUSY, tentative, committed,
+// BUSY, TOMB, EMPTY, by read-modify-write only; readers heed committed tags alone.
+//   1. An entry is written while its lane is BUSY, by the one thread whose compare-and-swap made it
+//      so. The peer's is written before either lane leaves BUSY.
+//   2. The step to tentative releases what was written. Every later change of the same 64-bit word
+//      is a read-modify-write, hence part of its release sequence: who acquires the word in any
+//      later state sees both entries whole.
+//   3. find() asks the tag first and reads the entry after it, never the other way.
+//
+// Why it never sees a reused slot.
+//   1. A lane leaves TOMB only when the epoch noted in its record is over (grace.h). The epoch's
+//      number is read after the lane left committed, its token is taken after the number has moved
+//      on: the token is younger than the unlinking and passes only when every reader has reported
+//      since, so that none still holds the entry.
+//   2. Of two claimers of a TOMB one compare-and-swap wins. If the slot was used and erased anew
+//      between a claimer's look at the epoch and its swap, the second look, with the lane BUSY and
+//      its own, sees the new number and puts the TOMB back.
+//
+// Why of racing inserts of one key one wins. Each makes its two entries tentative, then looks at
+// the whole chain for others of the same key, then commits the reply and after it the forward
+// entry, all of it sequentially consistent. Suppose A and B were both committed, and A became
+// tentative first. B's look came after both: it saw A committed, and withdrew; or tentative, and
+// withdrew or turned A into CANCELLED. If that swap succeeded A's commit failed; if not, A was
+// committed and B withdrew. A look at the first group is a look at the chain when the count of
+// entries that passed it is zero: they count themselves before they can be seen. Of two tentative
+// rivals the one with the lower forward slot goes on; the other looks a few times more, then
+// cancels it, so that a stopped thread holds nobody up. Once a reply is committed only a cancelled
+// forward entry can stop the connection, so a rival who meets that state commits the forward entry
+// for its owner.
 #pragma once
 
 #include <array>
@@ -22,6 +56,7 @@
 #include "dataplane/flow/grace.h"
 #include "dataplane/flow/group.h"
 #include "dataplane/flow/key_hash.h"
+#include "dataplane/flow/line_writes.h"
 #include "dataplane/flow/tcp_state.h"
 #include "dataplane/flow/zeroed_array.h"
 #include "dataplane/tables/quiescence.h"
@@ -68,9 +103,18 @@ class FlowMap {
     Outcome outcome;
     Flow<F>* flow;  // null for reply_taken and full
   };
-  // Enters both directions, the reply first. Bounded work at any fill. The packet itself is counted
+  // Enters both directions, the reply first. Bounded work, see above. The packet itself is counted
   // by passed(), as every other.
-  Inserted insert(const NewFlow<F>& flow, std::uint32_t now_seconds) noexcept;
+  Inserted insert(const NewFlow<F>& flow, std::uint32_t now_seconds) noexcept {
+    const std::uint32_t hash = hash_(flow.forward);
+    if (Flow<F>* found = search(flow.forward, hash)) return {Outcome::exists, found};
+    return insert(flow, hash, now_seconds);
+  }
+  // For a caller who has just looked for flow.forward and not found it; `hash` is its.
+  Inserted insert(const NewFlow<F>& flow, std::uint32_t hash, std::uint32_t now_seconds) noexcept;
+  // For a key that is likely to be entered next, whose tags are in the cache: prefetches the place
+  // that it will get.
+  void prefetch_place(std::uint32_t hash) const noexcept;
 
   // A packet of the flow passed: counts it, keeps the flow alive and moves its state on.
   // `flags` are TCP's, the first chunk's type for SCTP, else 0. Writes the packet's own direction's
@@ -107,6 +151,10 @@ class FlowMap {
     return ended_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint32_t groups() const noexcept { return group_count_; }
+  // All memory of the table.
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    return sizeof *this + groups_.bytes() + flows_.bytes() + records_.bytes();
+  }
 
   // How the slots stand, counted one by one: slow, and exact only while nobody writes. Any thread.
   struct Usage {
@@ -177,7 +225,16 @@ class FlowMap {
   static bool same(const Key& a, const Key& b) noexcept {
     return std::memcmp(&a, &b, sizeof(Key)) == 0;
   }
+  void prefetch_entry(std::uint32_t place) const noexcept {
+    const auto* entry = reinterpret_cast<const std::uint8_t*>(&flows_[place]);
+    for (std::size_t line = 0; line < sizeof(Flow<F>); line += 64) {
+      __builtin_prefetch(entry + line, 1);
+    }
+  }
   [[nodiscard]] Flow<F>* search(const Key& key, std::uint32_t hash) noexcept;
+  [[nodiscard]] Flow<F>* search_in(std::uint32_t group, const Lanes& tags, const Key& key,
+                                   std::uint32_t hash) noexcept;
+  [[nodiscard]] Flow<F>* search_further(const Key& key, std::uint32_t hash) noexcept;
 
   enum class Contest : std::uint8_t { won, waits, lost };
   struct Pair {
@@ -186,17 +243,22 @@ class FlowMap {
   };
   bool reserve(const Pair& pair, std::uint32_t now_seconds) noexcept;
   SlotId claim(std::uint32_t hash) noexcept;
+  SlotId claim_further(std::uint32_t hash) noexcept;
   bool claim_in(std::uint32_t group, unsigned& lane) noexcept;
   bool take_rested(std::uint32_t group, unsigned lane) noexcept;
   void fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
             std::uint32_t now_seconds) noexcept;
   bool publish(const Pair& pair) noexcept;
+  [[nodiscard]] bool is_alone(SlotId slot, std::uint32_t hash) const noexcept;
   bool wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept;
   Contest contend(SlotId slot, std::uint32_t hash, SlotId forward, bool impatient) noexcept;
   bool help(SlotId reply, const Key& forward_key) noexcept;
   void withdraw(SlotId slot, std::uint32_t hash) noexcept;
   void release(SlotId slot, std::uint32_t hash) noexcept;
   bool end(SlotId forward) noexcept;
+  using Candidates = std::array<SlotId, 16>;
+  unsigned find_candidates(const Pair& pair, std::uint32_t now_seconds,
+                           Candidates& candidates) const noexcept;
   bool make_room(const Pair& pair, std::uint32_t now_seconds) noexcept;
   void move_on(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flags,
                std::uint32_t now_seconds) noexcept;
@@ -205,10 +267,12 @@ class FlowMap {
   void take_over_seen(SlotId forward, std::uint32_t now_seconds) noexcept;
   [[nodiscard]] std::uint32_t timeout(const Flow<F>& forward, State state) const noexcept;
   bool look_at(SlotId forward, std::uint32_t now_seconds) noexcept;
+  unsigned sweep_group(std::uint32_t at, std::uint32_t now_seconds) noexcept;
 
   const std::uint32_t limit_;
   const std::uint32_t group_count_;
   const FlowTimeouts timeouts_;
+  const std::uint32_t expendable_reach_;  // seconds
   const KeyHash hash_;
   ZeroedArray<Group> groups_;
   ZeroedArray<Flow<F>> flows_;
@@ -226,7 +290,7 @@ class FlowMap {
 template <typename F>
 inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
   const std::uint32_t group = first_group(hash);
-  const Lanes tags = Lanes::glance(groups_[group].tags);
+  const Lanes tags(groups_[group].tags, std::memory_order_acquire);
   const unsigned matches = tags.equal(lane::committed(hash));
   if (matches == 0) {
     if (tags.overflow() != 0) {
@@ -237,11 +301,24 @@ inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
     return kNoSlot;
   }
   const SlotId slot = group * 16 + static_cast<unsigned>(std::countr_zero(matches));
-  const auto* entry = reinterpret_cast<const std::uint8_t*>(&flows_[index(slot)]);
-  for (std::size_t line = 0; line < sizeof(Flow<F>); line += 64) {
-    __builtin_prefetch(entry + line, 1);
-  }
+  prefetch_entry(index(slot));
   return slot;
+}
+
+template <typename F>
+inline void FlowMap<F>::prefetch_place(std::uint32_t hash) const noexcept {
+  const std::uint32_t group = first_group(hash);
+  const Lanes tags(groups_[group].tags, std::memory_order_relaxed);
+  const unsigned free = tags.equal(lane::empty);
+  if (free == 0) {
+    Chain chain(*this, hash);
+    chain.next();
+    __builtin_prefetch(&groups_[chain.group()]);
+    return;
+  }
+  const std::uint32_t place = index(group * 16 + static_cast<unsigned>(std::countr_zero(free)));
+  prefetch_entry(place);
+  __builtin_prefetch(&records_[place], 1);
 }
 
 // The tag is asked first: while it is committed the entry is complete, and it stays so until the
@@ -266,24 +343,29 @@ inline Flow<F>* FlowMap<F>::find(const Key& key, std::uint32_t hash, std::uint32
 }
 
 template <typename F>
-inline Flow<F>* FlowMap<F>::search(const Key& key, std::uint32_t hash) noexcept {
-  const std::uint16_t wanted = lane::committed(hash);
-  Chain chain(*this, hash);
-  for (unsigned n = 0; n < kChain; ++n, chain.next()) {
-    const Lanes tags(groups_[chain.group()].tags, std::memory_order_seq_cst);
-    for (unsigned matches = tags.equal(wanted); matches != 0; matches &= matches - 1) {
-      const SlotId slot = chain.group() * 16 + static_cast<unsigned>(std::countr_zero(matches));
-      Flow<F>& flow = flows_[index(slot)];
-      if (same(flow.key, key)) return &flow;
-    }
-    if (tags.overflow() == 0) return nullptr;
+inline Flow<F>* FlowMap<F>::search_in(std::uint32_t group, const Lanes& tags, const Key& key,
+                                      std::uint32_t hash) noexcept {
+  for (unsigned m = tags.equal(lane::committed(hash)); m != 0; m &= m - 1) {
+    Flow<F>& flow = flows_[index(group * 16 + static_cast<unsigned>(std::countr_zero(m)))];
+    if (same(flow.key, key)) return &flow;
   }
   return nullptr;
 }
 
 template <typename F>
+inline Flow<F>* FlowMap<F>::search(const Key& key, std::uint32_t hash) noexcept {
+  const std::uint32_t group = first_group(hash);
+  const Lanes tags(groups_[group].tags, std::memory_order_seq_cst);
+  Flow<F>* found = search_in(group, tags, key, hash);
+  if (found != nullptr || tags.overflow() == 0) [[likely]]
+    return found;
+  return search_further(key, hash);
+}
+
+template <typename F>
 inline void FlowMap<F>::count(Flow<F>& flow, std::uint32_t length, std::uint16_t now) noexcept {
   constexpr auto kRelaxed = std::memory_order_relaxed;
+  note_write(&flow);
   flow.packets.store(flow.packets.load(kRelaxed) + 1, kRelaxed);
   flow.bytes.store(flow.bytes.load(kRelaxed) + length, kRelaxed);
   if (flow.seen.load(kRelaxed) != now) flow.seen.store(now, kRelaxed);

@@ -22,6 +22,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "dataplane/flow/line_writes.h"
+
 namespace podwire::flow {
 
 namespace lane {
@@ -44,31 +46,34 @@ using LaneWords = std::array<std::atomic<std::uint64_t>, 4>;
 // 16 lanes as loaded at one moment per word; masks have one bit per lane.
 class Lanes {
  public:
-  Lanes(const LaneWords& words, std::memory_order order) noexcept {
-    const std::uint64_t a = words[0].load(order), b = words[1].load(order),
-                        c = words[2].load(order), d = words[3].load(order);
-    low_ = _mm_set_epi64x(static_cast<long long>(b), static_cast<long long>(a));
-    high_ = _mm_set_epi64x(static_cast<long long>(d), static_cast<long long>(c));
-    last_ = static_cast<std::uint16_t>(d >> 48);
-  }
-  // The same in two loads. x86 reads each aligned word of them at once, and nothing that follows
-  // before them; the language has no such load, so ThreadSanitizer sees the other one.
-  [[nodiscard]] static Lanes glance(const LaneWords& words) noexcept {
-#ifdef __SANITIZE_THREAD__
-    return {words, std::memory_order_acquire};
-#else
-    const auto* halves = reinterpret_cast<const __m128i*>(&words);
-    const Lanes lanes(_mm_load_si128(halves), _mm_load_si128(halves + 1));
-    std::atomic_signal_fence(std::memory_order_acquire);
-    return lanes;
-#endif
-  }
+  Lanes(const LaneWords& words, std::memory_order order) noexcept
+      : low_(load(&words[0], order)), high_(load(&words[2], order)) {}
   [[nodiscard]] unsigned equal(std::uint16_t value) const noexcept {
     const __m128i wanted = _mm_set1_epi16(static_cast<short>(value));
     return mask(_mm_cmpeq_epi16(low_, wanted), _mm_cmpeq_epi16(high_, wanted));
   }
+  // `committed` or its tentative form.
+  [[nodiscard]] unsigned equal_either(std::uint16_t committed) const noexcept {
+    const __m128i wanted = _mm_set1_epi16(static_cast<short>(committed));
+    const __m128i one = _mm_set1_epi16(1);
+    return mask(_mm_cmpeq_epi16(_mm_or_si128(low_, one), wanted),
+                _mm_cmpeq_epi16(_mm_or_si128(high_, one), wanted));
+  }
   [[nodiscard]] unsigned odd() const noexcept {
     return mask(_mm_slli_epi16(low_, 15), _mm_slli_epi16(high_, 15));
+  }
+  // As tags, with the stamps of the same slots: is there a slot in use whose stamp is due, or a
+  // TOMB? One mask for all of it, since the answer is no for nearly every group.
+  [[nodiscard]] bool want_sweep(const Lanes& stamps, std::uint16_t now) const noexcept {
+    const __m128i time = _mm_set1_epi16(static_cast<short>(now));
+    const __m128i never = _mm_set1_epi16(static_cast<short>(kNeverDue));
+    const __m128i tomb = _mm_set1_epi16(static_cast<short>(lane::tomb));
+    const auto half = [&](__m128i tags, __m128i stamp) {
+      const __m128i passed = _mm_andnot_si128(_mm_sub_epi16(time, stamp), _mm_slli_epi16(tags, 15));
+      const __m128i due = _mm_andnot_si128(_mm_cmpeq_epi16(stamp, never), passed);
+      return _mm_or_si128(due, _mm_cmpeq_epi16(tags, tomb));
+    };
+    return mask(half(low_, stamps.low_), half(high_, stamps.high_)) != 0;
   }
   // Stamps at or before `now`, counted modulo 2^16; never kNeverDue.
   [[nodiscard]] unsigned due(std::uint16_t now) const noexcept {
@@ -77,18 +82,27 @@ class Lanes {
     return ~later & ~equal(kNeverDue) & 0x7fffU;
   }
   [[nodiscard]] std::uint16_t overflow() const noexcept {
-    return last_;
+    return static_cast<std::uint16_t>(_mm_extract_epi16(high_, 7));
   }
 
  private:
-  Lanes(__m128i low, __m128i high) noexcept
-      : low_(low), high_(high), last_(static_cast<std::uint16_t>(_mm_extract_epi16(high, 7))) {}
   // The sign bit of each of the first 15 lanes.
   static unsigned mask(__m128i low, __m128i high) noexcept {
     return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(low, high))) & 0x7fffU;
   }
+  // Two words in one load: x86-64 never tears an aligned word, and its loads acquire. A sanitizer
+  // has to be shown the words.
+  static __m128i load(const std::atomic<std::uint64_t>* words, std::memory_order order) noexcept {
+#ifdef __SANITIZE_THREAD__
+    const std::uint64_t first = words[0].load(order), second = words[1].load(order);
+    return _mm_set_epi64x(static_cast<long long>(second), static_cast<long long>(first));
+#else
+    const __m128i both = *reinterpret_cast<const volatile __m128i*>(words);
+    if (order != std::memory_order_relaxed) std::atomic_signal_fence(std::memory_order_acquire);
+    return both;
+#endif
+  }
   __m128i low_, high_;
-  std::uint16_t last_;
 };
 
 struct alignas(64) Group {
@@ -102,6 +116,7 @@ struct alignas(64) Group {
   }
   // Compare-and-swap of one lane; the neighbours' changes do not make it fail.
   bool change_tag(unsigned lane, std::uint16_t from, std::uint16_t to) noexcept {
+    note_write(this);
     auto& word = tags[lane / 4];
     const std::uint64_t change = static_cast<std::uint64_t>(from ^ to) << shift(lane);
     std::uint64_t seen = word.load(std::memory_order_acquire);
@@ -113,10 +128,12 @@ struct alignas(64) Group {
   }
   // For the owner of a BUSY lane, which nobody else changes.
   void put_tag(unsigned lane, std::uint16_t to) noexcept {
+    note_write(this);
     const std::uint64_t change = static_cast<std::uint64_t>(lane::busy ^ to) << shift(lane);
     tags[lane / 4].fetch_xor(change, std::memory_order_seq_cst);
   }
   void put_stamp(unsigned lane, std::uint16_t value) noexcept {
+    note_write(this);
     auto& word = stamps[lane / 4];
     const std::uint64_t mask = std::uint64_t{0xffff} << shift(lane);
     const std::uint64_t bits = static_cast<std::uint64_t>(value) << shift(lane);
@@ -124,7 +141,15 @@ struct alignas(64) Group {
     while (!word.compare_exchange_weak(seen, (seen & ~mask) | bits, std::memory_order_seq_cst)) {
     }
   }
+  // For the owner of a BUSY lane: no other thread stamps it, and whoever stamps a neighbour does so
+  // by compare-and-swap.
+  void first_stamp(unsigned lane, std::uint16_t value) noexcept {
+    note_write(this);
+    using Lane [[gnu::may_alias]] = std::uint16_t;
+    __atomic_store_n(reinterpret_cast<Lane*>(&stamps) + lane, value, __ATOMIC_RELAXED);
+  }
   void add_overflow(int by) noexcept {
+    note_write(this);
     tags[3].fetch_add(static_cast<std::uint64_t>(static_cast<std::int64_t>(by)) << 48,
                       std::memory_order_seq_cst);
   }

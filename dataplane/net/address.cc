@@ -121,14 +121,4 @@ std::string Mac::to_string() const {
   return text;
 }
 
-std::size_t AddressHash::operator()(const Address& a) const noexcept {
-  std::uint64_t halves[2];
-  std::memcpy(halves, a.bytes.data(), 16);
-  std::uint64_t x = halves[0] * 0x9e3779b97f4a7c15ULL ^ halves[1];
-  x ^= x >> 32;
-  x *= 0xd6e8feb86659fd93ULL;
-  x ^= x >> 32;
-  return x;
-}
-
 }  // namespace podwire::net

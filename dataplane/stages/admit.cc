@@ -74,7 +74,7 @@ flow::NewFlow<F> new_flow(const Packet& p, const Admission& a, const Worker& w) 
 // A flow of another packet was first with this key: this packet belongs to it.
 template <typename F>
 bool join(Packet& p, const typename F::Key& key, Worker& w) {
-  flow::Flow<F>* flow = w.shared.flows->map<F>().find(key);
+  flow::Flow<F>* flow = w.shared.flows->map<F>().find(key, p.hash, flow::kNoSlot);
   if (flow == nullptr) return false;
   p.flow = flow;
   p.reply = flow->is_reply;
@@ -94,7 +94,7 @@ Verdict enter(Packet& p, const Admission& a, Worker& w) {
   unsigned tried = 0;
   if (!keeps_port && has_source_port(p)) flow.rewrite.source_port = *ports.at(tried++);
   for (;;) {
-    const auto [outcome, entry] = map.insert(flow, w.now_seconds);
+    const auto [outcome, entry] = map.insert(flow, p.hash, w.now_seconds);
     switch (outcome) {
       case flow::Outcome::inserted:
         w.counters.flows_created.add();
@@ -123,6 +123,13 @@ bool has_masquerade_address(const Packet& p, const tables::RouteTable& routes) {
 }
 
 }  // namespace
+
+void Admit::hint(Packet& p, Worker& w) noexcept {
+  const Admission& a = w.admissions[p.admission];
+  if (a.judge_again) return;
+  by_family(p,
+            [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(a.reply_hash); });
+}
 
 Verdict Admit::decide(Packet& p, Worker& w) noexcept {
   if (!p.fresh) return Verdict::next();  // known by now, or judged again and allowed

@@ -12,6 +12,7 @@ namespace podwire::stages {
 
 struct Admit {
   static constexpr std::string_view name = "admit";
+  static void hint(Packet& p, Worker& w) noexcept;
   static Verdict decide(Packet& p, Worker& w) noexcept;
 };
 

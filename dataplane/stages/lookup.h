@@ -27,18 +27,18 @@ template <typename F>
 // The key of the packet's own direction, as its bytes stand now. Zone 0.
 template <typename F>
 [[nodiscard]] typename F::Key key_of(const Packet& p) noexcept {
-  typename F::Key key;
-  key.protocol = p.protocol;
   if constexpr (F::family == net::Family::v4) {
-    key.source = p.ipv4().source;
-    key.destination = p.ipv4().destination;
+    return flow::make_key(p.protocol, net::be16{}, p.ipv4().source, p.ipv4().destination,
+                          p.source_port, p.destination_port);
   } else {
+    typename F::Key key;
+    key.protocol = p.protocol;
     key.source = p.ipv6().source;
     key.destination = p.ipv6().destination;
+    key.source_port = p.source_port;
+    key.destination_port = p.destination_port;
+    return key;
   }
-  key.source_port = p.source_port;
-  key.destination_port = p.destination_port;
-  return key;
 }
 
 // What moves a flow's state: TCP's flags, or the type of an SCTP packet's first chunk.

@@ -58,6 +58,7 @@ Verdict judge_again(Packet& p, Worker& w) {
     if (map.erase(flow)) w.counters.flows_removed.add();
     return Verdict::drop(Reason::policy_changed);
   }
+  flow::note_write(&flow);
   flow.policy_generation.store(w.snapshot->policy_generation, std::memory_order_relaxed);
   p.fresh = false;
   count_passed(p, flow, w);

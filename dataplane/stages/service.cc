@@ -84,25 +84,62 @@ Choice choose_set(const Packet& p, const Admission& a, const tables::Snapshot& s
   return {&service.local, false};
 }
 
-const Backend& choose_backend(const tables::Service& service, const std::vector<Backend>& backends,
-                              const net::Address& client, Worker& w) {
-  const auto random = [&]() -> const Backend& {
-    const std::uint64_t draw = w.random() >> 32U;
-    return backends[(draw * backends.size()) >> 32U];
+// Calico's natOutgoing. Delivery to this node itself does not leave it.
+bool hides_pod(const Packet& p, const Admission& a, const tables::Snapshot& snapshot) {
+  return p.source == Source::pod && snapshot.routes->masquerades(a.source, a.new_destination) &&
+         !snapshot.is_own_address(a.new_destination);
+}
+
+void send_to(const Backend& backend, Admission& a) {
+  a.new_destination = backend.address;
+  a.new_destination_port = backend.port;
+  // A pod that reaches itself would answer itself directly: hide it behind the node.
+  a.masquerade = a.hides_client || a.source == backend.address;
+}
+
+// 32 random bits for a new flow: the same for all its packets of one second, so that it does not
+// matter which of them are decided together.
+std::uint64_t draw(const Packet& p, const Admission& a, const Worker& w) {
+  const auto mixed = [](std::uint64_t x) {
+    x *= 0x9e3779b97f4a7c15ULL;
+    return x ^ (x >> 32U);
   };
-  if (service.affinity_seconds == 0) return random();
+  const auto [source_high, source_low] = a.source.halves();
+  const auto [high, low] = a.destination.halves();
+  const std::uint64_t ports = std::uint64_t{a.source_port.raw()} << 32U |
+                              std::uint64_t{a.destination_port.raw()} << 16U | p.protocol;
+  std::uint64_t x = mixed(w.choice_key ^ w.now_seconds ^ source_low);
+  x = mixed(x ^ low);
+  if (p.family == net::Family::v6) x = mixed(mixed(x ^ source_high) ^ high);
+  return mixed(mixed(x ^ ports)) >> 32U;
+}
+
+void choose(const Packet& p, Admission& a, const Worker& w) {
+  a.source = p.source_address();
+  a.destination = a.new_destination = p.destination_address();
+  a.source_port = p.source_port;
+  a.destination_port = a.new_destination_port = p.destination_port;
+  a.frontend = w.snapshot->services->find(a.destination, a.destination_port, p.protocol);
+  if (a.frontend == nullptr) return;
+  const Choice choice = choose_set(p, a, *w.snapshot);
+  a.set = choice.backends;
+  a.hides_client = choice.masquerade;
+  if (a.set->empty()) return;
+  send_to((*a.set)[(draw(p, a, w) * a.set->size()) >> 32U], a);
+}
+
+// The client's last backend in place of the one chosen, which else is its next.
+void keep_affinity(Admission& a, Worker& w) {
+  const auto& service = *a.frontend->service;
   auto& affinity = *w.shared.affinity;
-  const Backend* chosen = nullptr;
   if (const auto last =
-          affinity.find(service.id, client, w.now_seconds, service.affinity_seconds)) {
-    const auto found = std::find_if(backends.begin(), backends.end(), [&](const Backend& backend) {
+          affinity.find(service.id, a.source, w.now_seconds, service.affinity_seconds)) {
+    const auto found = std::find_if(a.set->begin(), a.set->end(), [&](const Backend& backend) {
       return backend.address == last->address && backend.port == last->port;
     });
-    if (found != backends.end()) chosen = &*found;
+    if (found != a.set->end()) send_to(*found, a);
   }
-  if (chosen == nullptr) chosen = &random();
-  affinity.set(service.id, client, {chosen->address, chosen->port}, w.now_seconds);
-  return *chosen;
+  affinity.set(service.id, a.source, {a.new_destination, a.new_destination_port}, w.now_seconds);
 }
 
 Verdict through_service(Packet& p, Admission& a, Worker& w) {
@@ -110,48 +147,62 @@ Verdict through_service(Packet& p, Admission& a, Worker& w) {
   if (!source_allowed(*a.frontend, a.source)) {
     return Verdict::drop(Reason::service_source_range);
   }
-  const Choice choice = choose_set(p, a, *w.snapshot);
-  if (choice.backends->empty()) {
+  if (a.set->empty()) {
     if (service.has_any_endpoint) return Verdict::drop(Reason::service_no_local_endpoints);
     originate(w, p, IcmpError::port_unreachable);
     return Verdict::drop(Reason::service_no_endpoints);
   }
-  const Backend& backend = choose_backend(service, *choice.backends, a.source, w);
-  a.backend = static_cast<std::uint32_t>(&backend - choice.backends->data());
-  a.new_destination = backend.address;
-  a.new_destination_port = backend.port;
-  // A pod that reaches itself would answer itself directly: hide it behind the node.
-  a.masquerade = choice.masquerade || a.source == backend.address;
+  if (service.affinity_seconds != 0) keep_affinity(a, w);
   return Verdict::next();
 }
 
-// Calico's natOutgoing. Delivery to this node itself does not leave it.
-bool hides_pod(const Packet& p, const Admission& a, const tables::Snapshot& snapshot) {
-  return p.source == Source::pod && snapshot.routes->masquerades(a.source, a.new_destination) &&
-         !snapshot.is_own_address(a.new_destination);
+// What the reply's key will be if nothing else has it. A masqueraded flow's port is not drawn yet.
+template <typename F>
+typename F::Key likely_reply(const Packet& p, const Admission& a) {
+  if constexpr (F::family == net::Family::v4) {
+    return flow::make_key(p.protocol, net::be16{}, a.new_destination.v4(), p.ipv4().source,
+                          a.new_destination_port, a.source_port);
+  } else {
+    typename F::Key reply = reversed(key_of<F>(p));
+    reply.source = a.new_destination.bytes;
+    reply.source_port = a.new_destination_port;
+    return reply;
+  }
 }
 
 }  // namespace
+
+void Service::key(Packet& p, Worker& w) noexcept {
+  if (w.admissions[p.admission].judge_again) return;
+  w.snapshot->services->prefetch(p.destination_address(), p.destination_port, p.protocol);
+  by_family(p, [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(p.hash); });
+}
+
+void Service::hint(Packet& p, Worker& w) noexcept {
+  Admission& a = w.admissions[p.admission];
+  if (a.judge_again) return;
+  choose(p, a, w);
+  by_family(p, [&]<typename F>(F) {
+    auto& map = w.shared.flows->template map<F>();
+    a.reply_hash = map.hash(likely_reply<F>(p, a));
+    map.prefetch(a.reply_hash);
+  });
+}
 
 Verdict Service::decide(Packet& p, Worker& w) noexcept {
   Admission& a = w.admissions[p.admission];
   if (a.judge_again) return Verdict::next();
   // An earlier packet of this batch may have begun the flow.
   by_family(p, [&]<typename F>(F) {
-    auto* flow = w.shared.flows->template map<F>().find(key_of<F>(p));
+    auto* flow = w.shared.flows->template map<F>().find(key_of<F>(p), p.hash, flow::kNoSlot);
     if (flow == nullptr) return;
     p.fresh = false;
     attach(p, *flow, w);
   });
   if (p.flow != nullptr) return Verdict::next();
 
-  a.source = p.source_address();
-  a.destination = a.new_destination = p.destination_address();
-  a.source_port = p.source_port;
-  a.destination_port = a.new_destination_port = p.destination_port;
-  const auto& services = *w.snapshot->services;
-  a.frontend = services.find(a.destination, a.destination_port, p.protocol);
   if (const Verdict verdict = may_begin(p, a, w); !verdict.goes_on()) return verdict;
+  const auto& services = *w.snapshot->services;
 
   if (a.frontend != nullptr) {
     if (const Verdict verdict = through_service(p, a, w); !verdict.goes_on()) return verdict;

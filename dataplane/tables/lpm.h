@@ -76,18 +76,22 @@ class Lpm {
     Value value;
   };
   struct Node {
-    std::array<std::uint16_t, 256> longest{};  // by byte: place in `prefixes` + 1, 0 for none
-    std::array<std::uint64_t, 4> occupied{};   // bytes that have a child
+    std::array<std::uint16_t, 256> longest{};   // by byte: place in `prefixes` + 1, 0 for none
+    std::array<std::uint64_t, 4> occupied{};    // bytes that have a child
+    std::array<std::uint8_t, 4> rank_before{};  // children of the words before this one
     std::vector<Item> prefixes;
     std::vector<std::shared_ptr<const Node>> children;  // in order of their byte
 
     [[nodiscard]] unsigned rank(std::uint8_t byte) const noexcept {
-      unsigned n = 0;
-      for (unsigned word = 0; word < byte / 64U; ++word) {
-        n += static_cast<unsigned>(std::popcount(occupied[word]));
+      const unsigned word = byte / 64U;
+      return rank_before[word] +
+             static_cast<unsigned>(std::popcount(occupied[word] & ((1ULL << (byte % 64U)) - 1)));
+    }
+    void count_children() noexcept {
+      for (unsigned word = 1; word < 4; ++word) {
+        rank_before[word] = static_cast<std::uint8_t>(
+            rank_before[word - 1] + static_cast<unsigned>(std::popcount(occupied[word - 1])));
       }
-      return n + static_cast<unsigned>(
-                     std::popcount(occupied[byte / 64U] & ((1ULL << (byte % 64U)) - 1)));
     }
     [[nodiscard]] bool has_child(std::uint8_t byte) const noexcept {
       return (occupied[byte / 64U] >> (byte % 64U) & 1) != 0;
@@ -164,6 +168,7 @@ class Lpm {
         node->children.insert(node->children.begin() + rank, std::move(child));
         node->occupied[byte / 64U] |= 1ULL << (byte % 64U);
       }
+      node->count_children();
     }
     if (node->prefixes.empty() && node->children.empty()) return nullptr;
     return node;

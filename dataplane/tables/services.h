@@ -22,17 +22,18 @@ struct Backend {
 
 // One Service port in one family: everything of (namespace/name, port name, protocol).
 struct Service {
+  // What workers read comes first, on one line.
   std::uint32_t id = 0;  // stable for as long as the Service port exists, over endpoint changes
-  std::string name;      // "namespace/name:port-name"
-  net::Family family = net::Family::v4;
-  std::uint8_t protocol = 0;
   std::uint32_t affinity_seconds = 0;  // 0: no session affinity
   bool internal_local = false;         // internalTrafficPolicy: Local
   bool external_local = false;         // externalTrafficPolicy: Local
   bool has_any_endpoint = false;       // usable anywhere in the cluster: DROP instead of REJECT
+  net::Family family = net::Family::v4;
+  std::uint8_t protocol = 0;
   // The sets of CategorizeEndpoints. New flows choose uniformly at random.
   std::vector<Backend> cluster;
   std::vector<Backend> local;
+  std::string name;  // "namespace/name:port-name"
 };
 
 enum class FrontendKind : std::uint8_t { cluster_ip, node_port, external_ip, load_balancer };
@@ -70,6 +71,10 @@ struct ServiceTable {
   // Null when no Service is concerned. Worker threads; no allocation.
   [[nodiscard]] const Frontend* find(const net::Address& destination, net::be16 port,
                                      std::uint8_t protocol) const noexcept;
+  void prefetch(const net::Address& destination, net::be16 port,
+                std::uint8_t protocol) const noexcept {
+    frontends.prefetch({destination, port, protocol});
+  }
   [[nodiscard]] bool is_cluster_ip(const net::Address& address) const noexcept {
     return cluster_ips.find(address) != nullptr;
   }

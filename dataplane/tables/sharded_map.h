@@ -4,9 +4,13 @@
 // it lives in; writers make a new map on the control thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -22,13 +26,18 @@ class ShardedMap {
     const std::uint64_t hash = mix(Hash{}(key));
     const Shard* shard = shards_[hash % Shards].get();
     if (shard == nullptr) return nullptr;
-    const std::size_t mask = shard->places.size() - 1;
-    for (std::size_t i = (hash / Shards) & mask;; i = (i + 1) & mask) {
-      const std::uint32_t place = shard->places[i];
+    for (std::uint32_t i = (hash / Shards) & shard->mask;; i = (i + 1) & shard->mask) {
+      const std::uint32_t place = shard->places()[i];
       if (place == 0) return nullptr;
-      const Entry& entry = shard->entries[place - 1];
+      const Entry& entry = shard->entries()[place - 1];
       if (entry.first == key) return &entry.second;
     }
+  }
+  // The first lines that find() will read.
+  void prefetch(const Key& key) const noexcept {
+    const auto* shard = shards_[mix(Hash{}(key)) % Shards].get();
+    __builtin_prefetch(shard);
+    __builtin_prefetch(reinterpret_cast<const std::uint8_t*>(shard) + 64);
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -37,37 +46,74 @@ class ShardedMap {
   void for_each(F&& f) const {
     for (const auto& shard : shards_) {
       if (shard == nullptr) continue;
-      for (const Entry& entry : shard->entries) f(entry.first, entry.second);
+      for (const Entry& entry : shard->all()) f(entry.first, entry.second);
     }
   }
 
   // Writers. Control thread, before publication.
   void set(const Key& key, Value value) {
-    auto shard = edit(key);
-    for (Entry& entry : shard->entries) {
-      if (entry.first == key) {
-        entry.second = std::move(value);
-        put(key, std::move(shard));
-        return;
-      }
+    auto& shard = shards_[mix(Hash{}(key)) % Shards];
+    auto entries = copy(shard.get());
+    const auto found = std::find_if(entries.begin(), entries.end(),
+                                    [&](const Entry& entry) { return entry.first == key; });
+    if (found != entries.end()) {
+      found->second = std::move(value);
+    } else {
+      entries.emplace_back(key, std::move(value));
+      ++size_;
     }
-    shard->entries.emplace_back(key, std::move(value));
-    ++size_;
-    put(key, std::move(shard));
+    shard = Shard::make(std::move(entries));
   }
   bool erase(const Key& key) {
     if (find(key) == nullptr) return false;
-    auto shard = edit(key);
-    std::erase_if(shard->entries, [&](const Entry& entry) { return entry.first == key; });
+    auto& shard = shards_[mix(Hash{}(key)) % Shards];
+    auto entries = copy(shard.get());
+    std::erase_if(entries, [&](const Entry& entry) { return entry.first == key; });
     --size_;
-    put(key, std::move(shard));
+    shard = entries.empty() ? nullptr : Shard::make(std::move(entries));
     return true;
   }
 
  private:
-  struct Shard {
-    std::vector<std::uint32_t> places;  // open addressing, half full; entry index + 1
-    std::vector<Entry> entries;
+  // One block of memory, so that a look-up reads lines side by side: this header, places (open
+  // addressing, half full at most; number of the entry + 1), entries.
+  struct alignas(std::max(alignof(Entry), sizeof(std::uint64_t))) Shard {
+    std::uint32_t mask, count;
+
+    [[nodiscard]] static std::shared_ptr<const Shard> make(std::vector<Entry> from) {
+      const auto count = static_cast<std::uint32_t>(from.size());
+      const std::uint32_t places = std::bit_ceil(count * 2);
+      void* memory = ::operator new(entries_at(places) + count * sizeof(Entry), kAlignment);
+      auto* shard = new (memory) Shard{places - 1, count};
+      std::fill_n(shard->places(), places, 0U);
+      std::uninitialized_move(from.begin(), from.end(), shard->entries());
+      for (std::uint32_t n = 0; n < count; ++n) {
+        std::uint32_t i = (mix(Hash{}(shard->entries()[n].first)) / Shards) & shard->mask;
+        while (shard->places()[i] != 0) i = (i + 1) & shard->mask;
+        shard->places()[i] = n + 1;
+      }
+      return {shard, [](const Shard* old) {
+                std::destroy_n(old->entries(), old->count);
+                ::operator delete(const_cast<Shard*>(old), kAlignment);
+              }};
+    }
+    [[nodiscard]] std::uint32_t* places() const noexcept {
+      return reinterpret_cast<std::uint32_t*>(start() + sizeof(Shard));
+    }
+    [[nodiscard]] Entry* entries() const noexcept {
+      return reinterpret_cast<Entry*>(start() + entries_at(mask + 1));
+    }
+    [[nodiscard]] std::span<const Entry> all() const noexcept { return {entries(), count}; }
+
+   private:
+    static constexpr std::align_val_t kAlignment{64};
+    static std::size_t entries_at(std::uint32_t places) noexcept {
+      const std::size_t end = sizeof(Shard) + places * sizeof(std::uint32_t);
+      return (end + alignof(Shard) - 1) / alignof(Shard) * alignof(Shard);
+    }
+    [[nodiscard]] std::uint8_t* start() const noexcept {
+      return reinterpret_cast<std::uint8_t*>(const_cast<Shard*>(this));
+    }
   };
 
   static std::uint64_t mix(std::uint64_t x) noexcept {
@@ -76,25 +122,9 @@ class ShardedMap {
     x ^= x >> 33;
     return x;
   }
-  std::shared_ptr<Shard> edit(const Key& key) const {
-    const auto& old = shards_[mix(Hash{}(key)) % Shards];
-    return old == nullptr ? std::make_shared<Shard>() : std::make_shared<Shard>(*old);
-  }
-  void put(const Key& key, std::shared_ptr<Shard> shard) {
-    auto& slot = shards_[mix(Hash{}(key)) % Shards];
-    if (shard->entries.empty()) {
-      slot = nullptr;
-      return;
-    }
-    std::size_t places = 2;
-    while (places < shard->entries.size() * 2) places *= 2;
-    shard->places.assign(places, 0);
-    for (std::uint32_t n = 0; n < shard->entries.size(); ++n) {
-      std::size_t i = (mix(Hash{}(shard->entries[n].first)) / Shards) & (places - 1);
-      while (shard->places[i] != 0) i = (i + 1) & (places - 1);
-      shard->places[i] = n + 1;
-    }
-    slot = std::move(shard);
+  static std::vector<Entry> copy(const Shard* shard) {
+    if (shard == nullptr) return {};
+    return {shard->all().begin(), shard->all().end()};
   }
 
   std::array<std::shared_ptr<const Shard>, Shards> shards_;

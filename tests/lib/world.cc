@@ -131,7 +131,8 @@ World::World(unsigned workers, const std::function<void(DataplaneConfig&)>& chan
   shared_->large_pool = pool("large", kLargeBuffers, kLargeSize);
   for (unsigned i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(*shared_, i));
-    workers_.back()->random_state = 0x9e3779b97f4a7c15ULL + i;  // the same choices every time
+    // The same choices every time.
+    workers_.back()->random_state = workers_.back()->choice_key = 0x9e3779b97f4a7c15ULL + i;
     shared_->quiescence.online(i);
   }
 
