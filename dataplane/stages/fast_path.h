@@ -213,22 +213,30 @@ template <typename F, bool kInTunnel>
   const auto id = flow::Way::next_hop(flow->way.load(std::memory_order_relaxed),
                                       kInTunnel ? ingress_.tunnel_way : ingress_.way);
   const tables::NextHop& hop = hops_[id < hop_count_ ? id : tables::kNoNextHop];
-  const bool known =
-      leads_out(hop.kind) &&
-      flow->policy_generation.load(std::memory_order_relaxed) == policy_generation_ &&
-      flow::is_steady_flow(flow->state.load(std::memory_order_relaxed), flow->is_reply);
+  const bool known = leads_out(hop.kind) &&
+                     flow->policy_generation.load(std::memory_order_relaxed) == policy_generation_;
   const bool to_tunnel = hop.kind == tables::NextHopKind::tunnel;
   const unsigned headers = sizeof(net::Ethernet) + (to_tunnel ? sizeof(net::Ipv4) : 0);
   const unsigned hops_lost = ingress_.forwards && hop.kind != tables::NextHopKind::host ? 1 : 0;
   const InFrame packet{ip, Wire<F>::total(ip), Wire<F>::header, flow->key.protocol};
   // An inner packet may claim no more than its outer one.
   const unsigned end = kInTunnel ? outer_end(frame) : mbuf->pkt_len;
-  if (!known || !packet.fits(end - kL3, hop.mtu) || mbuf->data_off + kL3 < headers ||
-      !packet.is_plain_l4() || Wire<F>::hops(ip) <= hops_lost ||
-      !Wire<F>::is_sound(ip, kInTunnel || !is_verified(*mbuf))) [[unlikely]] {
+  const auto l4 = packet.fits(end - kL3, hop.mtu) ? packet.l4() : InFrame::L4::other;
+  if (!known || l4 == InFrame::L4::other || mbuf->data_off + kL3 < headers ||
+      Wire<F>::hops(ip) <= hops_lost || !Wire<F>::is_sound(ip, kInTunnel || !is_verified(*mbuf)))
+      [[unlikely]] {
     return Fate::in_place;
   }
-  flow::FlowMap<F>::count(*flow, packet.total, now_);
+  const bool steady =
+      l4 == InFrame::L4::steady &&
+      flow::is_steady_flow(flow->state.load(std::memory_order_relaxed), flow->is_reply);
+  if (steady) [[likely]] {
+    flow::FlowMap<F>::count(*flow, packet.total, now_);
+  } else {
+    // A frame before this one may have ended the flow, and begun another of its key.
+    if (map<F>().find(Wire<F>::key(ip), look.hash, flow::kNoSlot) != flow) return Fate::in_place;
+    map<F>().passed(*flow, packet.total, packet.protocol, packet.tcp_flags(), w_.now_seconds);
+  }
   if (kInTunnel) w_.counters.tunnel_in.add();
   Wire<F>::translate(ip, *flow, hops_lost);
   if (to_tunnel) {

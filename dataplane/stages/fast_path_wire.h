@@ -230,21 +230,30 @@ struct InFrame {
     return total >= header + kLeastL4 && total <= std::min(room, mtu);
   }
 
-  // A whole UDP header; a TCP header in the middle of a connection.
-  [[nodiscard]] bool is_plain_l4() const noexcept {
-    const std::uint8_t* l4 = ip + header;
+  // What the transport header, if whole, says about the connection: that it goes on, that its state
+  // may move, or what is not for here: a bare SYN may open it anew.
+  enum class L4 : std::uint8_t { steady, moving, other };
+  [[nodiscard]] L4 l4() const noexcept {
+    const std::uint8_t* at = ip + header;
     const unsigned length = total - header;
     if (protocol == net::protocol::udp) {
-      const unsigned says = load_be16(l4 + offsetof(net::Udp, length));
-      return says >= sizeof(net::Udp) && says <= length;
+      const unsigned says = load_be16(at + offsetof(net::Udp, length));
+      return says >= sizeof(net::Udp) && says <= length ? L4::steady : L4::other;
     }
+    if (length < sizeof(net::Tcp)) return L4::other;
+    const unsigned size = (at[offsetof(net::Tcp, data_offset)] >> 4U) * 4U;
+    if (size < sizeof(net::Tcp) || size > length) return L4::other;
+    using net::Tcp;
     constexpr unsigned kUrgent = 0x20;
-    constexpr unsigned kOdd = net::Tcp::syn | net::Tcp::fin | net::Tcp::rst | kUrgent;
-    if (length < sizeof(net::Tcp)) return false;
-    const unsigned size = (l4[offsetof(net::Tcp, data_offset)] >> 4U) * 4U;
-    const unsigned flags = l4[offsetof(net::Tcp, flags)];
-    return size >= sizeof(net::Tcp) && size <= length &&
-           (flags & (kOdd | net::Tcp::ack)) == net::Tcp::ack;
+    const unsigned flags = tcp_flags() & (Tcp::syn | Tcp::fin | Tcp::rst | Tcp::ack | kUrgent);
+    if (flags == Tcp::ack) return L4::steady;
+    return flags == (Tcp::fin | Tcp::ack) || flags == (Tcp::syn | Tcp::ack) ? L4::moving
+                                                                            : L4::other;
+  }
+  // Only of what l4() has found whole; 0 for UDP.
+  [[nodiscard]] std::uint8_t tcp_flags() const noexcept {
+    return protocol == net::protocol::tcp ? ip[header + offsetof(net::Tcp, flags)]
+                                          : std::uint8_t{0};
   }
 
   // As encap's outer header.
