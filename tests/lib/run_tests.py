@@ -174,6 +174,7 @@ class Runner:
 
     def model(self):
         self.gtest("tsan", "model", 300)
+        self.gtest("gcc", "lines", 120)
 
     def io(self):
         missing = privileges_missing()
