@@ -94,17 +94,17 @@ struct RoutesBuilder::Draft {
     return route != nullptr && (*route)->has_gateway ? (*route)->gateway : address;
   }
   std::string link(const net::Address& gateway) {
-    const std::string meaning = "gateway " + gateway.to_string();
+    std::string meaning = "gateway " + gateway.to_string();
     if (!hops.contains(meaning)) hops[meaning] = through_uplink(gateway);
     return meaning;
   }
   std::string on_link(net::Family family) {
-    const std::string meaning = family == net::Family::v4 ? "on link, IPv4" : "on link, IPv6";
+    std::string meaning = family == net::Family::v4 ? "on link, IPv4" : "on link, IPv6";
     if (!hops.contains(meaning)) hops[meaning] = through_uplink(unspecified(family));
     return meaning;
   }
   std::string tunnel(const net::Address& node) {
-    const std::string meaning = "tunnel " + node.to_string();
+    std::string meaning = "tunnel " + node.to_string();
     if (hops.contains(meaning)) return meaning;
     NextHop hop = through_uplink(gateway_to(node));
     if (hop.kind == NextHopKind::link) hop.kind = NextHopKind::tunnel;
