@@ -203,6 +203,7 @@ std::string text(T value) {
   return std::to_string(value);
 }
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): the name of a member
 #define FIELD(path)         \
   [](Config & c) -> auto& { \
     return c.path;          \

@@ -255,7 +255,7 @@ void ServicesBuilder::remove(const std::string& name, tables::ServiceTable& tabl
 
 void ServicesBuilder::rebuild(const std::string& name, const Store& store, const SliceIndex& slices,
                               const ThisNode& self, tables::ServiceTable& table) {
-  static const std::vector<const kube::EndpointSlice*> kNone;
+  static const std::vector<const kube::EndpointSlice*> none;
   const auto found = store.services.find(name);
   if (found == store.services.end() || !is_served(found->second)) {
     remove(name, table);
@@ -269,7 +269,7 @@ void ServicesBuilder::rebuild(const std::string& name, const Store& store, const
   const kube::Service& service = found->second;
   const auto of_service = slices.find(name);
   Frontends frontends =
-      frontends_of(service, of_service == slices.end() ? kNone : of_service->second, self);
+      frontends_of(service, of_service == slices.end() ? none : of_service->second, self);
   // Only what differs is touched, so that a change of endpoints copies a few shards.
   std::set<FrontendKey, KeyOrder>& keys = keys_[name];
   std::set<FrontendKey, KeyOrder> now;

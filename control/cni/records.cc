@@ -17,7 +17,7 @@
 namespace podwire::control {
 namespace {
 
-constexpr std::size_t kLongestFile = 64 * 1024;
+constexpr std::size_t kLongestFile = 65536;
 
 std::string reason() {
   return std::strerror(errno);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "control/version.h"
 #include "dataplane/reasons.h"
@@ -23,7 +25,7 @@ constexpr NamedProtocol kProtocols[] = {
     {"icmp", 1}, {"tcp", 6}, {"udp", 17}, {"icmpv6", 58}, {"sctp", 132}};
 
 double rounded(double value) {
-  return static_cast<double>(static_cast<std::uint64_t>(value * 1000 + 0.5)) / 1000;
+  return std::round(value * 1000) / 1000;
 }
 
 std::uint64_t seconds_since(std::chrono::steady_clock::time_point then) {
@@ -517,12 +519,14 @@ json top(const Sources& sources) {
   const WorkerTotals old_sum = before.sum(), sum = now.sum();
   json ports = json::array();
   const auto* table = port_table(state);
-  const std::size_t known = table == nullptr ? 0 : table->ports.size();
-  for (std::size_t id = 0; id < std::min({known, before.ports.size(), now.ports.size()}); ++id) {
-    if (table->ports[id].role == tables::PortRole::none) continue;
+  const std::span<const tables::PortInfo> known =
+      table == nullptr ? std::span<const tables::PortInfo>() : table->ports;
+  const std::size_t both = std::min(before.ports.size(), now.ports.size());
+  for (std::size_t id = 0; id < std::min(known.size(), both); ++id) {
+    if (known[id].role == tables::PortRole::none) continue;
     const PortTotals &a = before.ports[id], &b = now.ports[id];
     const auto rate = [&](auto field) { return rounded(sampler.per_second(a.*field, b.*field)); };
-    ports.push_back({{"name", table->ports[id].name},
+    ports.push_back({{"name", known[id].name},
                      {"rxPacketsPerSecond", rate(&PortTotals::rx_packets)},
                      {"rxBytesPerSecond", rate(&PortTotals::rx_bytes)},
                      {"txPacketsPerSecond", rate(&PortTotals::tx_packets)},

@@ -61,6 +61,7 @@ void Catalog::settle(const ObjectKey& key, const std::set<std::string>& changed,
   out.put(files_.at(winner).versions.at(key).object);
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its contents are moved away
 void Catalog::update(std::map<std::string, std::optional<FileContent>> files, const Out& out) {
   std::set<ObjectKey> touched;
   std::set<std::string> changed;

@@ -170,6 +170,7 @@ std::vector<const kube::Pod*> Endpoints::find_pods(const Store& store,
     if (found == pods_by_label_.end()) return pods;
     if (fewest == nullptr || found->second.size() < fewest->size()) fewest = &found->second;
   }
+  if (fewest == nullptr) return pods;
   for (const std::string& name : *fewest) {
     const kube::Pod& pod = store.pods.at(name);
     if (!pod.finished && selects(*service.selector, pod.meta.labels)) pods.push_back(&pod);
@@ -190,7 +191,8 @@ std::vector<kube::EndpointSlice> Endpoints::make_slices(const Store& store,
       auto ports = resolve_ports(service, *pod);
       if (!address || ports.empty()) continue;
       auto group = std::ranges::find(groups, ports, [](const auto& g) { return g.first; });
-      if (group == groups.end()) group = groups.insert(groups.end(), {std::move(ports), {}});
+      if (group == groups.end())
+        group = groups.emplace(groups.end(), std::move(ports), std::vector<kube::Endpoint>());
       group->second.push_back(make_endpoint(service, *pod, *address));
     }
     unsigned index = 0;
