@@ -1,11 +1,6 @@
-// The fast path: a packet of a known flow, from the frame as it was received to the frame as it is
-// sent, in one pass. It does for TCP and UDP without oddities what parse, decap, track, rewrite,
-// route and encap do for everything, to the same bytes and counters; whatever it does not do it
-// leaves untouched for them. So a rule that changes there and matters to known flows changes here
-// too; tests/packet/cases_fast_path.cc compares the two.
-//
-// What makes it short: a flow that was routed remembers its Way (flow.h), and with it that every
-// check of addresses, ports and routes has passed.
+// The fast path: a packet of a known flow, from the frame as it came to the frame as it is sent. It
+// does for TCP and UDP without oddities what parse, decap, track, rewrite, route and encap do for
+// everything, to the same bytes and counters, and leaves untouched what it does not do: see README.
 //
 // Three passes over the burst hide the cache misses: keys and their tags; tags and their entries;
 // the packets themselves, in order.
