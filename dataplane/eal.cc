@@ -80,6 +80,7 @@ Result<void> start_eal(const DataplaneConfig& config, std::uint32_t needed_mb) {
   std::vector<std::string> arguments = eal_arguments(config, needed_mb);
   arguments.insert(arguments.begin(), "podwired");
   std::vector<char*> pointers;
+  pointers.reserve(arguments.size());
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   const int used = rte_eal_init(static_cast<int>(pointers.size()), pointers.data());
   if (known) sched_setaffinity(0, sizeof affinity, &affinity);

@@ -32,6 +32,7 @@ struct ManifestSource::Parts {
   Folder folder;
 };
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its contents are moved away
 void ManifestSource::Parts::take(Folder::Files files) {
   std::map<std::string, std::optional<FileContent>> contents;
   std::map<std::string, std::string> unreadable;

@@ -67,11 +67,11 @@ std::optional<json> parse_number(std::string_view text) {
 
 // A plain scalar by the core schema; "yes", "no", "on" and "off" are strings there.
 json resolve_plain(const std::string& text) {
-  static const std::map<std::string, json, std::less<>> kWords{
+  static const std::map<std::string, json, std::less<>> words{
       {"", nullptr},     {"~", nullptr},   {"null", nullptr}, {"Null", nullptr},
       {"NULL", nullptr}, {"true", true},   {"True", true},    {"TRUE", true},
       {"false", false},  {"False", false}, {"FALSE", false}};
-  if (const auto word = kWords.find(text); word != kWords.end()) return word->second;
+  if (const auto word = words.find(text); word != words.end()) return word->second;
   if (auto number = parse_number(text)) return std::move(*number);
   return text;
 }

@@ -197,7 +197,7 @@ Result<void> HostLink::take(Mirror& mirror) {
   }
   const auto from = static_cast<int>(if_nametoindex(uplink_.c_str()));
   if (from == 0) return fail("uplink device " + uplink_ + " does not exist");
-  if (const auto moved = move(mirror, from, tap); !moved) return moved;
+  if (auto moved = move(mirror, from, tap); !moved) return moved;
   // Otherwise Linux would go on speaking on the wire from there: router solicitations, MLD.
   if (const auto set = write_sysctl(conf("ipv6", uplink_, "disable_ipv6"), "1"); !set) {
     log(LogLevel::debug, set.error().message);

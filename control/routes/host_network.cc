@@ -18,9 +18,9 @@ HostNetwork::HostNetwork(boost::asio::io_context& io, const Config& config, std:
       changed_(std::move(changed)) {}
 
 Result<void> HostNetwork::start() {
-  if (const auto read = mirror_.start(); !read) return read;
+  if (auto read = mirror_.start(); !read) return read;
   started_ = true;
-  if (const auto taken = link_.take(mirror_); !taken) return taken;
+  if (auto taken = link_.take(mirror_); !taken) return taken;
   return mirror_.read_now();
 }
 

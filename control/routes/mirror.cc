@@ -151,7 +151,7 @@ Result<void> Mirror::start() {
   if (!requests) return tl::unexpected(requests.error());
   events_ = std::move(*events);
   requests_ = std::move(*requests);
-  if (const auto read = read_all(); !read) return read;
+  if (auto read = read_all(); !read) return read;
   descriptor_ = std::make_unique<boost::asio::posix::stream_descriptor>(io_, events_->descriptor());
   listen();
   probe();
@@ -204,10 +204,10 @@ Result<void> Mirror::read_routes() {
   restart();
   for (const std::uint8_t family : {AF_INET, AF_INET6}) {
     std::vector<KernelRoute> found;
-    const auto read = requests_->dump(
+    auto read = requests_->dump(
         RTM_GETROUTE, family,
         [&](const nlmsghdr& message) {
-          if (auto route = parse_route(message)) found.push_back(std::move(*route));
+          if (auto route = parse_route(message)) found.push_back(*route);
         },
         [&] { found.clear(); });
     if (!read) return read;
@@ -352,11 +352,11 @@ Result<std::vector<KernelRoute>> Mirror::routes_of(int device) {
   std::vector<KernelRoute> all;
   for (const std::uint8_t family : {AF_INET, AF_INET6}) {
     std::vector<KernelRoute> found;
-    const auto read = requests_->dump(
+    auto read = requests_->dump(
         RTM_GETROUTE, family,
         [&](const nlmsghdr& message) {
           auto route = parse_route(message);
-          if (route && route->device == device) found.push_back(std::move(*route));
+          if (route && route->device == device) found.push_back(*route);
         },
         [&] { found.clear(); });
     if (!read) return tl::unexpected(read.error());

@@ -8,8 +8,8 @@
 namespace podwire::control::routes {
 namespace {
 
-constexpr std::size_t kBufferBytes = 64 * 1024;  // of one answer; the kernel fills up to 32 KiB
-constexpr int kEventBytes = 4 * 1024 * 1024;     // of events that wait for us
+constexpr std::size_t kBufferBytes = 65536;   // of one answer; the kernel fills up to 32 KiB
+constexpr int kEventBytes = 4 * 1024 * 1024;  // of events that wait for us
 constexpr timeval kAnswerTimeout{2, 0};
 constexpr unsigned kDumpAttempts = 10;
 
