@@ -31,16 +31,15 @@ bool Handoff::give(unsigned from, unsigned to, const Burst::Frame& frame) noexce
   return true;
 }
 
-// The fence orders our pushes before this look at `asleep`, as may_sleep() orders its store before
-// its look at the rings: one of the two sees the other.
+// Both sides exchange `asleep`, and of two exchanges one comes first: either we find the sleeper
+// and wake it, or its exchange has seen ours, and with it our pushes, when it looks at the rings.
 void Handoff::wake(unsigned from) noexcept {
   std::uint64_t given = states_[from].given_to;
   if (given == 0) return;
   states_[from].given_to = 0;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   for (; given != 0; given &= given - 1) {
     State& state = states_[static_cast<unsigned>(std::countr_zero(given))];
-    if (!state.asleep.load(std::memory_order_relaxed)) continue;
+    if (!state.asleep.exchange(false, std::memory_order_acq_rel)) continue;
     const std::uint64_t one = 1;
     const int descriptor = state.wake_descriptor.load(std::memory_order_relaxed);
     static_cast<void>(!write(descriptor, &one, sizeof one));
@@ -61,8 +60,7 @@ unsigned Handoff::take(unsigned to, Burst& burst) noexcept {
 bool Handoff::may_sleep(unsigned worker, int wake_descriptor) noexcept {
   State& state = states_[worker];
   state.wake_descriptor.store(wake_descriptor, std::memory_order_relaxed);
-  state.asleep.store(true, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  state.asleep.exchange(true, std::memory_order_acq_rel);
   for (unsigned from = 0; from < workers_; ++from) {
     if (from == worker || ring(from, worker).empty()) continue;
     awake(worker);
