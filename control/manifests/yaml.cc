@@ -98,8 +98,14 @@ class Events final : public YAML::EventHandler {
  public:
   Events(ParsedText& out, int first_line) : out_(out), first_line_(first_line) {}
 
-  void OnDocumentStart(const YAML::Mark& /*mark*/) override {
+  void OnDocumentStart(const YAML::Mark& mark) override {
     builder_ = TreeBuilder();
+    // yaml-cpp 0.7 finds empty documents without end before what no document can begin with.
+    if (mark.pos == last_start_) {
+      builder_.refuse(line(mark), "is not YAML: no document can begin here");
+      throw Stop{};
+    }
+    last_start_ = mark.pos;
     anchored_.clear();
     open_anchors_.clear();
     alias_nodes_ = 0;
@@ -205,6 +211,7 @@ class Events final : public YAML::EventHandler {
   std::map<YAML::anchor_t, Anchored> anchored_;
   std::vector<YAML::anchor_t> open_anchors_;
   std::size_t alias_nodes_ = 0;
+  int last_start_ = -1;
 };
 
 // Reads the text where it stands: std::istringstream would copy it.

@@ -36,6 +36,7 @@ class ShardedMap {
   // The first lines that find() will read.
   void prefetch(const Key& key) const noexcept {
     const auto* shard = shards_[mix(Hash{}(key)) % Shards].get();
+    if (shard == nullptr) return;
     __builtin_prefetch(shard);
     __builtin_prefetch(reinterpret_cast<const std::uint8_t*>(shard) + 64);
   }

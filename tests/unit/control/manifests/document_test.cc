@@ -144,6 +144,8 @@ TEST(Yaml, RefusesWhatItCannotHold) {
       {"[a, b]: 1\n", 1, "has a map's key that is no text"},
       {"a: {<<: 7}\n", 1, "merges (\"<<\") what is no map"},
       {"a: *nowhere\n", 1, "is not YAML: the referenced anchor is not defined"},
+      {",", 1, "is not YAML: no document can begin here"},  // yaml-cpp never ends on it
+      {"# a\n\n, b\n", 3, "is not YAML: no document can begin here"},
       {"a:\n\tb: 1\n", 2, "is not YAML: illegal map value"}};
   for (const Case& c : cases) {
     const SyntaxProblem problem = only_problem(parse_yaml(c.yaml));
