@@ -219,6 +219,18 @@ class Runner:
     def lab(self):
         self.privileged("lab", ["/usr/bin/python3", "-u", "scripts/lab", "check"], 240)
 
+    def kube(self):
+        """The first build of the control plane takes minutes, every later one nothing."""
+        started = time.monotonic()
+        code, output = self.run("kube", ["tests/kube/build"], 2400)
+        print(f"build control plane: {time.monotonic() - started:.0f} s", flush=True)
+        if code == 77:
+            return self.tally.skip("kube", output.strip())
+        if code != 0:
+            print(output[-6000:])
+            return self.tally.fail("kube", "the control plane does not build")
+        self.privileged("kube", ["/usr/bin/python3", "-uB", "tests/kube/run.py"], 600)
+
     def bench(self):
         self.gtest("gcc", "bench", 120)
         error = self.build("gcc", ["bench/path/path", "bench/path/count", "bench/flow_table",
@@ -246,8 +258,8 @@ class Runner:
         self.lines(name, command, timeout_s)
 
 
-PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "lab", "smoke", "scapy", "asan", "model",
-         "fuzz"]
+PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "lab", "smoke", "scapy", "kube", "asan",
+         "model", "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",

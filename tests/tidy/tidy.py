@@ -39,7 +39,7 @@ FOLDERS_WITH_README = ["dataplane", "dataplane/io", "dataplane/flow", "dataplane
                        "dataplane/tables", "dataplane/net", "dataplane/observe", "control",
                        "control/kube", "control/manifests", "control/build", "control/routes",
                        "control/cni", "control/ctl", "control/serve", "cni-shim", "conf",
-                       "scripts", "tests", "bench"]
+                       "scripts", "tests", "tests/kube", "bench"]
 
 
 def tracked(*endings):
