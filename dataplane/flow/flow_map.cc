@@ -28,7 +28,7 @@ bool is_prime(std::uint32_t n) {
 std::uint32_t groups_for(std::uint32_t connections) {
   check(connections >= 1 && connections <= 100'000'000,
         "a flow table holds 1 to 100,000,000 connections: change flows-v4 or flows-v6");
-  std::uint64_t groups = std::uint64_t{connections} * 2 * 100 / (84 * kLanes) + 1;
+  std::uint64_t groups = std::uint64_t{connections} * 200 / (std::uint64_t{84} * kLanes) + 1;
   if (groups < 17) groups = 17;
   groups |= 1;
   while (!is_prime(static_cast<std::uint32_t>(groups))) groups += 2;
