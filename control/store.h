@@ -22,18 +22,19 @@ struct Store {
   Kind<kube::EndpointSlice> endpoint_slices;  // given ones and those computed from selectors
   Kind<kube::NetworkPolicy> network_policies;
   Kind<kube::IpPool> ip_pools;
+  Kind<kube::ServiceCidr> service_cidrs;
   bool synced = false;  // every kind's first complete set is here
 };
 
 // What changed between two versions of the store: names by kind, so that a build does work in
 // proportion.
 struct Changes {
-  bool nodes = false, namespaces = false, ip_pools = false;
+  bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false;
   std::vector<std::string> pods, services, network_policies;  // full names, also of removed ones
   // Services whose slices changed ("namespace/name").
   std::vector<std::string> service_endpoints;
   [[nodiscard]] bool any() const {
-    return nodes || namespaces || ip_pools || !pods.empty() || !services.empty() ||
+    return nodes || namespaces || ip_pools || service_cidrs || !pods.empty() || !services.empty() ||
            !network_policies.empty() || !service_endpoints.empty();
   }
 };

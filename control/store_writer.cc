@@ -22,6 +22,7 @@ Store::Kind<T>& of_type(Store& store) {
   if constexpr (std::is_same_v<T, kube::EndpointSlice>) return store.endpoint_slices;
   if constexpr (std::is_same_v<T, kube::NetworkPolicy>) return store.network_policies;
   if constexpr (std::is_same_v<T, kube::IpPool>) return store.ip_pools;
+  if constexpr (std::is_same_v<T, kube::ServiceCidr>) return store.service_cidrs;
 }
 
 std::string service_of(const kube::EndpointSlice& slice) {
@@ -57,6 +58,9 @@ void StoreWriter::mark(Kind kind, const std::string& full_name) {
     case Kind::ip_pool:
       pending_.ip_pools = true;
       break;
+    case Kind::service_cidr:
+      pending_.service_cidrs = true;
+      break;
     case Kind::endpoint_slice:
       break;  // by its Service: mark_slice
   }
@@ -75,12 +79,12 @@ void StoreWriter::mark_slice(const kube::EndpointSlice& slice, bool exists) {
 }
 
 template <typename T>
-void StoreWriter::write(Store::Kind<T>& all, T object) {
+bool StoreWriter::write(Store::Kind<T>& all, T object) {
   std::string name = object.meta.full_name();
   const auto [place, is_new] = all.try_emplace(std::move(name));
   if (!is_new && place->second == object) {
     place->second.meta.origin = std::move(object.meta.origin);
-    return;
+    return false;
   }
   if constexpr (std::is_same_v<T, kube::EndpointSlice>) {
     if (!is_new) mark_slice(place->second, false);
@@ -88,32 +92,34 @@ void StoreWriter::write(Store::Kind<T>& all, T object) {
   }
   place->second = std::move(object);
   mark(kind_of<T>(), place->first);
+  return true;
 }
 
 template <typename T>
-void StoreWriter::erase(Store::Kind<T>& all, Kind kind, const std::string& full_name) {
+bool StoreWriter::erase(Store::Kind<T>& all, Kind kind, const std::string& full_name) {
   const auto place = all.find(full_name);
-  if (place == all.end()) return;
+  if (place == all.end()) return false;
   if constexpr (std::is_same_v<T, kube::EndpointSlice>) mark_slice(place->second, false);
   if constexpr (std::is_same_v<T, kube::Pod>) filled_pods_.erase(full_name);
   mark(kind, full_name);
   all.erase(place);
+  return true;
 }
 
-void StoreWriter::put(kube::Object object) {
+bool StoreWriter::put(kube::Object object) {
   if (!kube::concerns_us(object)) {
     return remove(kube::kind(object), kube::meta(object).full_name());
   }
   if (auto* const pod = std::get_if<kube::Pod>(&object)) fill_addresses(*pod);
-  std::visit(
+  return std::visit(
       [this]<typename T>(T&& value) {
         using Type = std::remove_cvref_t<T>;
-        write(of_type<Type>(store_), std::forward<T>(value));
+        return write(of_type<Type>(store_), std::forward<T>(value));
       },
       std::move(object));
 }
 
-void StoreWriter::remove(Kind kind, const std::string& full_name) {
+bool StoreWriter::remove(Kind kind, const std::string& full_name) {
   switch (kind) {
     case Kind::node:
       return erase(store_.nodes, kind, full_name);
@@ -129,7 +135,10 @@ void StoreWriter::remove(Kind kind, const std::string& full_name) {
       return erase(store_.network_policies, kind, full_name);
     case Kind::ip_pool:
       return erase(store_.ip_pools, kind, full_name);
+    case Kind::service_cidr:
+      return erase(store_.service_cidrs, kind, full_name);
   }
+  return false;
 }
 
 void StoreWriter::fill_addresses(kube::Pod& pod) {
@@ -170,6 +179,7 @@ Changes StoreWriter::take_changes() {
   changes.nodes = pending_.nodes;
   changes.namespaces = pending_.namespaces;
   changes.ip_pools = pending_.ip_pools;
+  changes.service_cidrs = pending_.service_cidrs;
   changes.pods = listed(std::move(pending_.pods));
   changes.services = listed(std::move(pending_.services));
   changes.network_policies = listed(std::move(pending_.network_policies));

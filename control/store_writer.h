@@ -16,9 +16,10 @@ class StoreWriter {
  public:
   explicit StoreWriter(Store& store) : store_(store) {}
 
-  // An object that is none of ours (kube::concerns_us) is removed.
-  void put(kube::Object object);
-  void remove(kube::Kind kind, const std::string& full_name);
+  // Both answer whether anything has changed. An object that is none of ours (kube::concerns_us) is
+  // removed.
+  bool put(kube::Object object);
+  bool remove(kube::Kind kind, const std::string& full_name);
 
   // The addresses of this node's pods as the CNI plugin gave them, by "namespace/name": all of
   // them. A Pod that says none itself gets these as its ips, for as long as they are here.
@@ -29,7 +30,7 @@ class StoreWriter {
   [[nodiscard]] const std::set<std::string>* slices_of(const std::string& service) const;
 
   struct Pending {
-    bool nodes = false, namespaces = false, ip_pools = false;
+    bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false;
     std::set<std::string> pods, services, network_policies, service_endpoints;
   };
   // Since the last take_changes().
@@ -41,9 +42,9 @@ class StoreWriter {
   void mark_slice(const kube::EndpointSlice& slice, bool exists);
   void fill_addresses(kube::Pod& pod);
   template <typename T>
-  void write(Store::Kind<T>& all, T object);
+  bool write(Store::Kind<T>& all, T object);
   template <typename T>
-  void erase(Store::Kind<T>& all, kube::Kind kind, const std::string& full_name);
+  bool erase(Store::Kind<T>& all, kube::Kind kind, const std::string& full_name);
 
   Store& store_;
   Pending pending_;

@@ -25,6 +25,7 @@ constexpr std::array kKnownKinds{
     KnownKind{Kind::endpoint_slice, true, false, {"discovery.k8s.io/v1"}},
     KnownKind{Kind::network_policy, true, false, {"networking.k8s.io/v1"}},
     KnownKind{Kind::ip_pool, false, false, {"projectcalico.org/v3", "crd.projectcalico.org/v1"}},
+    KnownKind{Kind::service_cidr, false, false, {"networking.k8s.io/v1"}},
 };
 
 const KnownKind* find_kind(std::string_view name) {
@@ -40,7 +41,7 @@ void check_kind(const Reader& object, const KnownKind* known) {
   if (known == nullptr) {
     return kind.refuse(kind.shown() +
                        " is not a kind podwire reads (Node, Namespace, Pod, Service, "
-                       "EndpointSlice, NetworkPolicy, IPPool)");
+                       "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR)");
   }
   if (!version.present()) return version.refuse("is not given");
   const auto given = version.text();
@@ -108,9 +109,11 @@ Object decode_kind(const Reader& object, Kind kind, Meta meta) {
     case Kind::network_policy:
       return decode_network_policy(object, std::move(meta));
     case Kind::ip_pool:
+      return decode_ip_pool(object, std::move(meta));
+    case Kind::service_cidr:
       break;
   }
-  return decode_ip_pool(object, std::move(meta));
+  return decode_service_cidr(object, std::move(meta));
 }
 
 // Strings are taken as they stand here: this is only to say which object is wrong.

@@ -24,7 +24,8 @@ struct DecodeError {
 };
 
 // Kinds: Node, Namespace, Pod, Service (v1), EndpointSlice (discovery.k8s.io/v1), NetworkPolicy
-// (networking.k8s.io/v1), IPPool (projectcalico.org/v3 and crd.projectcalico.org/v1).
+// and ServiceCIDR (networking.k8s.io/v1), IPPool (projectcalico.org/v3 and
+// crd.projectcalico.org/v1).
 tl::expected<Object, DecodeError> decode_object(const nlohmann::json& json);
 
 // The same with the error as one line.

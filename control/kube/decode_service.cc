@@ -191,6 +191,15 @@ Service decode_service(const Reader& object, Meta meta) {
   return service;
 }
 
+ServiceCidr decode_service_cidr(const Reader& object, Meta meta) {
+  ServiceCidr range;
+  range.meta = std::move(meta);
+  for (const Reader& field : object["spec"]["cidrs"].elements()) {
+    if (const auto cidr = field.prefix(true)) range.cidrs.push_back(*cidr);
+  }
+  return range;
+}
+
 EndpointSlice decode_endpoint_slice(const Reader& object, Meta meta) {
   EndpointSlice slice;
   slice.meta = std::move(meta);

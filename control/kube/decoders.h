@@ -14,5 +14,6 @@ Service decode_service(const Reader& object, Meta meta);
 EndpointSlice decode_endpoint_slice(const Reader& object, Meta meta);
 NetworkPolicy decode_network_policy(const Reader& object, Meta meta);
 IpPool decode_ip_pool(const Reader& object, Meta meta);
+ServiceCidr decode_service_cidr(const Reader& object, Meta meta);
 
 }  // namespace podwire::control::kube

@@ -6,8 +6,8 @@
 namespace podwire::control::kube {
 namespace {
 
-constexpr std::array kKindNames{"Node",          "Namespace",     "Pod",   "Service",
-                                "EndpointSlice", "NetworkPolicy", "IPPool"};
+constexpr std::array kKindNames{"Node",          "Namespace",     "Pod",    "Service",
+                                "EndpointSlice", "NetworkPolicy", "IPPool", "ServiceCIDR"};
 static_assert(kKindNames.size() == std::variant_size_v<Object>);
 
 bool matches_requirement(const Requirement& requirement, const Labels& labels) {

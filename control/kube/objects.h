@@ -179,7 +179,15 @@ struct IpPool {
   bool operator==(const IpPool&) const = default;
 };
 
-using Object = std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool>;
+// networking.k8s.io/v1, KEP-1880: addresses that ClusterIPs are taken from.
+struct ServiceCidr {
+  Meta meta;
+  std::vector<net::Prefix> cidrs;  // spec.cidrs: one, or one of each family
+  bool operator==(const ServiceCidr&) const = default;
+};
+
+using Object =
+    std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool, ServiceCidr>;
 
 // In the order of Object's alternatives.
 enum class Kind : std::uint8_t {
@@ -189,7 +197,8 @@ enum class Kind : std::uint8_t {
   service,
   endpoint_slice,
   network_policy,
-  ip_pool
+  ip_pool,
+  service_cidr
 };
 inline Kind kind(const Object& object) {
   return static_cast<Kind>(object.index());
