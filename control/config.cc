@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -200,6 +201,30 @@ std::string host_name() {
   return name;
 }
 
+// Where objects come from: one of three.
+template <typename Place>
+Result<void> check_source(const Config& config, Place place) {
+  const bool manifests = !config.manifests.empty(), kubeconfig = !config.kubeconfig.empty();
+  if (!manifests && !kubeconfig && !config.in_cluster) {
+    return fail(
+        "manifests: not set; say where objects come from: manifests = FOLDER, kubeconfig = FILE or "
+        "in-cluster = true");
+  }
+  const char* const first = manifests ? "manifests" : "kubeconfig";
+  if (static_cast<int>(manifests) + static_cast<int>(kubeconfig) +
+          static_cast<int>(config.in_cluster) >
+      1) {
+    const char* const second = manifests && kubeconfig ? "kubeconfig" : "in-cluster";
+    return fail(place(second) + ": contradicts " + first + "; objects come from one place");
+  }
+  if (manifests) return {};
+  const auto access = read_access(config);
+  const auto credential =
+      access ? apiserver::read_credential(*access) : tl::unexpected(access.error());
+  if (credential) return {};
+  return fail(place(kubeconfig ? "kubeconfig" : "in-cluster") + ": " + credential.error().message);
+}
+
 // What one key alone cannot tell. `place` gives the key as the user wrote it.
 Result<void> check_together(Config& config, const Layer& given) {
   const auto place = [&](const char* key) {
@@ -218,9 +243,7 @@ Result<void> check_together(Config& config, const Layer& given) {
     return fail(place("uplink") +
                 ": not set; name a DPDK device, e.g. uplink = net_af_packet0,iface=eth0");
   }
-  if (config.manifests.empty()) {
-    return fail(place("manifests") + ": not set; name the folder that holds the manifests");
-  }
+  if (const auto done = check_source(config, place); !done) return done;
   if (!dataplane.worker_cores.empty()) {
     const auto cores = static_cast<unsigned>(dataplane.worker_cores.size());
     if (given.contains("workers") && dataplane.worker_count != cores) {
@@ -245,6 +268,13 @@ Result<void> set_all(Config& config, const Layer& layer) {
 }
 
 }  // namespace
+
+Result<apiserver::Access> read_access(const Config& config) {
+  if (!config.kubeconfig.empty()) return apiserver::read_kubeconfig(config.kubeconfig);
+  return apiserver::read_service_account(std::getenv("KUBERNETES_SERVICE_HOST"),
+                                         std::getenv("KUBERNETES_SERVICE_PORT"),
+                                         apiserver::kServiceAccountFolder);
+}
 
 Result<ListenAddress> parse_listen_address(const std::string& text) {
   const auto colon = text.rfind(':');

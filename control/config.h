@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/apiserver/access.h"
 #include "dataplane/config.h"
 #include "dataplane/net/address.h"
 #include "dataplane/result.h"
@@ -19,6 +20,8 @@ struct Config {
   DataplaneConfig dataplane;
   std::string node_name;                           // node-name; default: the host's name
   std::string manifests;                           // manifests: folder of objects, watched
+  std::string kubeconfig;                          // kubeconfig: how the API server is reached
+  bool in_cluster = false;                         // in-cluster: by the pod's service account
   std::string run_dir = "/run/podwire";            // run-dir: sockets cni.sock and podwired.sock
   std::string state_dir = "/var/lib/podwire";      // state-dir: attachments
   std::string metrics_address = "127.0.0.1:9111";  // metrics-address; empty: none
@@ -32,6 +35,9 @@ struct Config {
   bool udp_cleanup = true;
   std::uint32_t debounce_ms = 10;  // how long a burst of changes is gathered before a build
 };
+
+// How the API server is reached, as the files say now; not for a manifests folder.
+Result<apiserver::Access> read_access(const Config& config);
 
 inline constexpr const char* kDefaultConfigFile = "/etc/podwire/podwired.conf";
 

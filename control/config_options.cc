@@ -216,6 +216,13 @@ void add_objects(std::vector<Option>& all, const Config& d) {
   all.push_back({section, "manifests", "FOLDER", "",
                  "folder of Kubernetes manifests (YAML or JSON), watched for changes",
                  set_folder(FIELD(manifests))});
+  all.push_back({section, "kubeconfig", "FILE", "",
+                 "instead of manifests: the Kubernetes API server, as this kubeconfig says",
+                 set_folder(FIELD(kubeconfig))});
+  all.push_back({section, "in-cluster", nullptr, text(d.in_cluster),
+                 "instead of manifests: the API server of the cluster that podwired runs in as a "
+                 "pod, by its service account",
+                 set_truth(FIELD(in_cluster))});
   all.push_back({section, "node-address", "PREFIX", "",
                  "address with its network's length, e.g. 192.0.2.1/24, for the host tap when the "
                  "uplink has no kernel device to take it from; a list",

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <utility>
 
+#include "control/apiserver/source.h"
 #include "control/change_log.h"
 #include "control/denial_log.h"
 #include "control/log.h"
@@ -46,13 +47,9 @@ class Loop::Control final : public ObjectSink {
     asio::post(io_, [this] { finish(); });
   }
 
-  void put(kube::Object object) override {
-    store_.put(std::move(object));
-    publisher_.objects_changed();
-  }
+  void put(kube::Object object) override { objects_changed(store_.put(std::move(object))); }
   void remove(kube::Kind kind, const std::string& full_name) override {
-    store_.remove(kind, full_name);
-    publisher_.objects_changed();
+    objects_changed(store_.remove(kind, full_name));
   }
   void synced() override {
     log(LogLevel::info, "every object of " + state_.source + " is read");
@@ -64,6 +61,7 @@ class Loop::Control final : public ObjectSink {
   }
   void health(bool healthy, const std::string& sentence) override {
     state_.source_healthy = healthy;
+    state_.source_trouble = sentence;
     log(healthy ? LogLevel::info : LogLevel::warning,
         healthy ? state_.source + " can be read" : sentence + "; the last state stays in force");
   }
@@ -71,6 +69,10 @@ class Loop::Control final : public ObjectSink {
  private:
   Result<void> start();
   void start_source();
+  // A first list of a large cluster comes in over seconds; nothing of it passes before its end.
+  void objects_changed(bool any) {
+    if (any && state_.store.synced) publisher_.objects_changed();
+  }
   void linux_changed() {
     state_.linux_state = network_.state();
     publisher_.linux_changed();
@@ -122,8 +124,14 @@ Result<void> Loop::Control::start() {
 }
 
 void Loop::Control::start_source() {
-  source_ = std::make_unique<manifests::ManifestSource>(io_, state_.config.manifests);
+  if (state_.config.manifests.empty()) {
+    source_ = std::make_unique<apiserver::ApiSource>(
+        io_, [config = &state_.config] { return read_access(*config); });
+  } else {
+    source_ = std::make_unique<manifests::ManifestSource>(io_, state_.config.manifests);
+  }
   state_.source = source_->name();
+  state_.object_source = source_.get();
   publisher_.set_source(source_.get());
   source_->start(*this);
 }

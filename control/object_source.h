@@ -2,7 +2,11 @@
 // interchangeable. Control thread only.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/kube/objects.h"
@@ -27,6 +31,17 @@ class ObjectSink {
   virtual void health(bool healthy, const std::string& sentence) = 0;
 };
 
+// What a source that follows a server knows of one kind.
+struct KindReport {
+  kube::Kind kind = kube::Kind::node;
+  std::size_t objects = 0;
+  std::string resource_version;  // all up to it is in force; empty: none yet
+  const char* phase = "";        // "watching", "listing", "waiting", "absent"
+  std::optional<std::chrono::steady_clock::time_point> watching_since;
+  std::uint64_t lists = 0, watches = 0, events = 0;           // since start
+  std::vector<std::pair<const char*, std::uint64_t>> errors;  // by reason: every reason there is
+};
+
 class ObjectSource {
  public:
   virtual ~ObjectSource() = default;
@@ -40,6 +55,8 @@ class ObjectSource {
   // Before each build, with the changes since the last one still in the writer: a source that plays
   // a cluster's controllers adds and removes here what those would (EndpointSlices of selectors).
   virtual void complete(StoreWriter& /*store*/) {}
+  // By kind; none for a source without a server.
+  [[nodiscard]] virtual std::vector<KindReport> report() const { return {}; }
 };
 
 }  // namespace podwire::control

@@ -13,6 +13,7 @@
 #include "control/config.h"
 #include "control/dataplane_link.h"
 #include "control/linux_state.h"
+#include "control/object_source.h"
 #include "control/store.h"
 
 namespace podwire::control {
@@ -32,6 +33,8 @@ struct State {
   std::vector<build::Problem> build_problems{};
   std::string source{};  // "manifests /etc/podwire/manifests"
   bool source_healthy = false;
+  std::string source_trouble{};                 // why it cannot be read now; empty: it can
+  const ObjectSource* object_source = nullptr;  // null until it is started
   std::chrono::steady_clock::time_point started{}, last_publish{};
   std::uint64_t publishes = 0;
   std::chrono::microseconds last_build_time{0};

@@ -98,6 +98,27 @@ json problems_json(const Sources& sources) {
   return problems;
 }
 
+json kinds_json(const State& state) {
+  json kinds = json::array();
+  if (state.object_source == nullptr) return kinds;
+  for (const KindReport& report : state.object_source->report()) {
+    json errors = json::object();
+    for (const auto& [reason, count] : report.errors) errors[reason] = count;
+    json kind{{"kind", kube::kind_name(report.kind)},
+              {"objects", report.objects},
+              {"resourceVersion", report.resource_version},
+              {"phase", report.phase},
+              {"watchingSeconds", nullptr},
+              {"lists", report.lists},
+              {"watches", report.watches},
+              {"events", report.events},
+              {"errors", std::move(errors)}};
+    if (report.watching_since) kind["watchingSeconds"] = seconds_since(*report.watching_since);
+    kinds.push_back(std::move(kind));
+  }
+  return kinds;
+}
+
 json fills_json(DataplaneLink& dataplane) {
   json fills = json::array();
   for (const auto& fill : dataplane.fills()) {
@@ -330,21 +351,24 @@ json status(const Sources& sources) {
   for (const auto& attachment : state.attachments) {
     if (attachment.port != nullptr && attachment.port->up()) ++pods_up;
   }
-  json result{{"node", state.config.node_name},
-              {"version", kVersion},
-              {"uptimeSeconds", seconds_since(state.started)},
-              {"source", state.source},
-              {"sourceHealthy", state.source_healthy},
-              {"synced", state.store.synced && state.snapshot != nullptr && state.snapshot->synced},
-              {"workers", workers_json(sources)},
-              {"pods", {{"attached", state.attachments.size()}, {"up", pods_up}}},
-              {"tables", fills_json(state.dataplane)},
-              {"publishes", state.publishes},
-              {"lastBuildMicroseconds", state.last_build_time.count()},
-              {"changesRefused", state.changes_refused},
-              {"eventsLost", state.dataplane.events_lost()},
-              {"ledger", ledger(totals_now(sources))},
-              {"problems", problems_json(sources)}};
+  json result{
+      {"node", state.config.node_name},
+      {"version", kVersion},
+      {"uptimeSeconds", seconds_since(state.started)},
+      {"source", state.source},
+      {"sourceHealthy", state.source_healthy},
+      {"sourceTrouble", state.source_trouble.empty() ? json(nullptr) : json(state.source_trouble)},
+      {"kinds", kinds_json(state)},
+      {"synced", state.store.synced && state.snapshot != nullptr && state.snapshot->synced},
+      {"workers", workers_json(sources)},
+      {"pods", {{"attached", state.attachments.size()}, {"up", pods_up}}},
+      {"tables", fills_json(state.dataplane)},
+      {"publishes", state.publishes},
+      {"lastBuildMicroseconds", state.last_build_time.count()},
+      {"changesRefused", state.changes_refused},
+      {"eventsLost", state.dataplane.events_lost()},
+      {"ledger", ledger(totals_now(sources))},
+      {"problems", problems_json(sources)}};
   result["secondsSincePublish"] =
       state.publishes == 0 ? json(nullptr) : json(seconds_since(state.last_publish));
   result["snapshot"] = state.snapshot == nullptr ? json(nullptr) : tables_json(*state.snapshot);

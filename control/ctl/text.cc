@@ -81,6 +81,25 @@ std::string device_line(const char* label, const json& port) {
   return std::string(label) + cell(port, "name") + (port["up"].get<bool>() ? ", up\n" : ", DOWN\n");
 }
 
+std::string kinds_text(const json& kinds) {
+  std::vector<Row> rows;
+  for (const auto& kind : kinds) {
+    std::string errors;
+    for (const auto& [reason, count] : kind["errors"].items()) {
+      if (count != 0) errors += (errors.empty() ? "" : ",") + reason + "=" + cell(count);
+    }
+    const auto& since = kind["watchingSeconds"];
+    rows.push_back({cell(kind, "kind"), cell(kind, "objects"), cell(kind, "resourceVersion"),
+                    cell(kind, "phase"),
+                    since.is_null() ? "-" : duration(since.get<std::uint64_t>()),
+                    cell(kind, "lists"), cell(kind, "watches"), cell(kind, "events"),
+                    errors.empty() ? "-" : errors});
+  }
+  return table_text(
+      {"KIND", "OBJECTS", "VERSION", "PHASE", "WATCHING", "LISTS", "WATCHES", "EVENTS", "ERRORS"},
+      rows);
+}
+
 std::string status_text(const json& s) {
   std::string text;
   const auto line = [&](const std::string& label, const std::string& value) {
@@ -93,6 +112,7 @@ std::string status_text(const json& s) {
       s["synced"].get<bool>() ? ", synced" : ", NOT SYNCED: only the node's own traffic passes";
   if (!s["sourceHealthy"].get<bool>()) source += ", STALE: cannot be read now";
   line("source", source);
+  if (!s["sourceTrouble"].is_null()) line("trouble", cell(s, "sourceTrouble"));
   text += device_line("uplink     ", s["uplink"]) + device_line("host       ", s["host"]);
   line("pods", cell(s["pods"], "attached") + " attached, " + cell(s["pods"], "up") + " up");
   if (s["snapshot"].is_object()) {
@@ -113,6 +133,7 @@ std::string status_text(const json& s) {
                     percent(limit > 0 ? fill["used"].get<double>() / limit : 0.0)});
   }
   text += "\n" + table_text({"TABLE", "USED", "LIMIT", "FULL"}, rows) + "\n";
+  if (!s["kinds"].empty()) text += kinds_text(s["kinds"]) + "\n";
   text += ledger_line(s["ledger"]);
   const auto& problems = s["problems"];
   text += problems.empty() ? "no problems\n" : std::to_string(problems.size()) + " problems:\n";

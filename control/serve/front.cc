@@ -59,8 +59,10 @@ struct Front::Parts {
     if (path == "/healthz" || path == "/livez") return health();
     if (path == "/readyz") {
       if (ready()) return {.body = "ok\n"};
+      const std::string& trouble = state.source_trouble;
       return {.status = 503,
-              .body = "not ready: the first complete set of objects is not in force\n"};
+              .body = "not ready: the first complete set of objects is not in force" +
+                      (trouble.empty() ? "" : ": " + trouble) + "\n"};
     }
     return {.status = 404, .body = "served are /metrics, /healthz, /livez and /readyz\n"};
   }

@@ -3,6 +3,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <utility>
 
@@ -188,6 +189,48 @@ void add_tables(Families& out, DataplaneLink& dataplane) {
   for (const auto& fill : fills) out.add(static_cast<double>(fill.limit), {{"table", fill.table}});
 }
 
+double version_number(const std::string& version) {
+  return version.empty() ? 0 : std::strtod(version.c_str(), nullptr);
+}
+
+// What is followed on an API server; a manifests folder has none of it.
+void add_source(Families& out, const State& state) {
+  if (state.object_source == nullptr) return;
+  const std::vector<KindReport> kinds = state.object_source->report();
+  if (kinds.empty()) return;
+  const auto label = [](const KindReport& kind) -> ClientMetric::Label {
+    return {"kind", kube::kind_name(kind.kind)};
+  };
+  const auto each = [&](const char* name, const char* help, MetricType type, auto value) {
+    out.begin(name, help, type);
+    for (const auto& kind : kinds) out.add(static_cast<double>(value(kind)), {label(kind)});
+  };
+  const auto watching = [](const KindReport& kind) {
+    return kind.watching_since ? seconds(std::chrono::steady_clock::now() - *kind.watching_since)
+                               : 0;
+  };
+  each("source_objects", "Objects of a kind that the API server has told of.", MetricType::Gauge,
+       [](const KindReport& kind) { return kind.objects; });
+  each("source_resource_version", "Version up to which the objects of a kind are in force.",
+       MetricType::Gauge,
+       [](const KindReport& kind) { return version_number(kind.resource_version); });
+  each("source_watching_seconds", "How long the watch of a kind has run; 0: there is none now.",
+       MetricType::Gauge, watching);
+  each("source_lists_total", "Lists of a kind that were begun.", MetricType::Counter,
+       [](const KindReport& kind) { return kind.lists; });
+  each("source_watches_total", "Watches of a kind that were begun.", MetricType::Counter,
+       [](const KindReport& kind) { return kind.watches; });
+  each("source_events_total", "Events of a kind, bookmarks among them.", MetricType::Counter,
+       [](const KindReport& kind) { return kind.events; });
+  out.begin("source_errors_total", "Requests to the API server that failed, by kind and reason.",
+            MetricType::Counter);
+  for (const auto& kind : kinds) {
+    for (const auto& [reason, count] : kind.errors) {
+      out.add(static_cast<double>(count), {label(kind), {"reason", reason}});
+    }
+  }
+}
+
 void add_control(Families& out, const State& state) {
   const auto now = std::chrono::steady_clock::now();
   out.gauge("synced", "1 when every object source has delivered its first complete set.",
@@ -237,6 +280,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   add_workers(out, state_.dataplane, totals, sampler_);
   add_tables(out, state_.dataplane);
   add_control(out, state_);
+  add_source(out, state_);
   return out.take();
 }
 

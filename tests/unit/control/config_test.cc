@@ -220,7 +220,16 @@ TEST(Config, RefusesWhatContradicts) {
   EXPECT_EQ(error_of(bare),
             "uplink: not set; name a DPDK device, e.g. uplink = net_af_packet0,iface=eth0");
   bare.arguments = {"--uplink=x", "--node-name=n"};
-  EXPECT_EQ(error_of(bare), "manifests: not set; name the folder that holds the manifests");
+  EXPECT_EQ(error_of(bare),
+            "manifests: not set; say where objects come from: manifests = FOLDER, "
+            "kubeconfig = FILE or in-cluster = true");
+  bare.arguments = {"--uplink=net_null0", "--node-name=n1", "--kubeconfig=/nonexistent"};
+  EXPECT_EQ(error_of(bare),
+            "--kubeconfig: kubeconfig /nonexistent cannot be read: No such file or directory");
+  bare.arguments.push_back("--in-cluster");
+  EXPECT_EQ(error_of(bare), "--in-cluster: contradicts kubeconfig; objects come from one place");
+  bare.arguments.push_back("--manifests=/m");
+  EXPECT_EQ(error_of(bare), "--kubeconfig: contradicts manifests; objects come from one place");
   EXPECT_EQ(error_of(sources({"--run-dir=/" + std::string(100, 'x')})),
             "--run-dir: longer than the 93 bytes a socket's path leaves");
 }
