@@ -288,7 +288,8 @@ Result<ListenAddress> parse_listen_address(const std::string& text) {
       return ListenAddress{*address, static_cast<std::uint16_t>(*port)};
     }
   }
-  return fail("\"" + text + "\" is not an address and a port such as 127.0.0.1:9111 or [::1]:9111");
+  return fail("\"" + text +
+              "\" is not an address and a port such as 127.0.0.1:10249 or [::1]:10249");
 }
 
 Result<LoadedConfig> load_config(const ConfigSources& sources) {

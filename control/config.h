@@ -18,14 +18,15 @@ namespace podwire::control {
 
 struct Config {
   DataplaneConfig dataplane;
-  std::string node_name;                           // node-name; default: the host's name
-  std::string manifests;                           // manifests: folder of objects, watched
-  std::string kubeconfig;                          // kubeconfig: how the API server is reached
-  bool in_cluster = false;                         // in-cluster: by the pod's service account
-  std::string run_dir = "/run/podwire";            // run-dir: sockets cni.sock and podwired.sock
-  std::string state_dir = "/var/lib/podwire";      // state-dir: attachments
-  std::string metrics_address = "127.0.0.1:9111";  // metrics-address; empty: none
-  std::string log_level = "info";                  // log-level: debug, info, warning, error
+  std::string node_name;                            // node-name; default: the host's name
+  std::string manifests;                            // manifests: folder of objects, watched
+  std::string kubeconfig;                           // kubeconfig: how the API server is reached
+  bool in_cluster = false;                          // in-cluster: by the pod's service account
+  std::string run_dir = "/run/podwire";             // run-dir: sockets cni.sock and podwired.sock
+  std::string state_dir = "/var/lib/podwire";       // state-dir: attachments
+  std::string metrics_address = "127.0.0.1:10249";  // metrics-address; empty: none
+  std::string healthz_address = "0.0.0.0:10256";    // healthz-address; empty: none
+  std::string log_level = "info";                   // log-level: debug, info, warning, error
   std::vector<net::Prefix> node_addresses;  // node-address: put on the host tap when the uplink has
                                             // no kernel device to take them from
   std::vector<net::Prefix> service_ranges;  // service-range: ServiceCIDRs
@@ -74,7 +75,8 @@ struct Started {
 };
 Started start_config(int argc, char** argv);
 
-// "127.0.0.1:9111", "[::1]:9111": an address and a port from 1 to 65535 (0 in tests: any free one).
+// "127.0.0.1:10249", "[::1]:10249": an address and a port from 1 to 65535 (0 in tests: any free
+// one).
 struct ListenAddress {
   net::Address address;
   std::uint16_t port = 0;

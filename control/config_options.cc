@@ -188,13 +188,16 @@ Result<void> set_log_level_name(Config& c, const Values& v) {
   return fail("\"" + v.back() + "\" is not one of debug, info, warning, error");
 }
 
-Result<void> set_metrics_address(Config& c, const Values& v) {
-  if (!v.back().empty()) {
-    const auto parsed = parse_listen_address(v.back());
-    if (!parsed) return tl::unexpected(parsed.error());
-  }
-  c.metrics_address = v.back();
-  return {};
+template <typename Place>
+auto set_listen_address(Place place) {
+  return [place](Config& c, const Values& v) -> Result<void> {
+    if (!v.back().empty()) {
+      const auto parsed = parse_listen_address(v.back());
+      if (!parsed) return tl::unexpected(parsed.error());
+    }
+    place(c) = v.back();
+    return {};
+  };
 }
 
 template <typename T>
@@ -352,8 +355,11 @@ void add_paths(std::vector<Option>& all, const Config& d) {
   all.push_back({section, "state-dir", "FOLDER", d.state_dir,
                  "what outlives podwired: the pods' attachments", set_folder(FIELD(state_dir))});
   all.push_back({section, "metrics-address", "ADDRESS:PORT", d.metrics_address,
-                 "where /metrics, /healthz and /readyz are served; empty: nowhere",
-                 set_metrics_address});
+                 "where /metrics, /proxyMode, /healthz and /readyz are served; empty: nowhere",
+                 set_listen_address(FIELD(metrics_address))});
+  all.push_back({section, "healthz-address", "ADDRESS:PORT", d.healthz_address,
+                 "where load balancers ask /healthz and /livez of this node; empty: nowhere",
+                 set_listen_address(FIELD(healthz_address))});
   all.push_back({section, "log-level", "LEVEL", d.log_level, "debug, info, warning or error",
                  set_log_level_name});
 }

@@ -79,7 +79,7 @@ class Loop::Control final : public ObjectSink {
   }
   void published(const Changes& changes, const std::vector<net::Address>& wanted_neighbours) {
     network_.follow(state_.store, changes, wanted_neighbours);
-    front_.published();
+    front_.published(changes, store_);
   }
   void poll_events();
   void finish();

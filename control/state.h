@@ -14,6 +14,7 @@
 #include "control/dataplane_link.h"
 #include "control/linux_state.h"
 #include "control/object_source.h"
+#include "control/publish/sync_record.h"
 #include "control/store.h"
 
 namespace podwire::control {
@@ -37,6 +38,7 @@ struct State {
   const ObjectSource* object_source = nullptr;  // null until it is started
   std::chrono::steady_clock::time_point started{}, last_publish{};
   std::uint64_t publishes = 0;
+  SyncRecord sync{};
   std::chrono::microseconds last_build_time{0};
   std::uint64_t changes_refused = 0;  // objects refused since start
 };

@@ -95,6 +95,7 @@ json problems_json(const Sources& sources) {
     problems.push_back(problem.object + ": " + problem.sentence);
   }
   for (const auto& problem : sources.attachment_problems) problems.push_back(problem);
+  for (const auto& problem : sources.health_check_problems) problems.push_back(problem);
   return problems;
 }
 

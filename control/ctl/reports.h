@@ -16,6 +16,7 @@ struct Sources {
   State& state;
   const Sampler& sampler;
   const std::vector<std::string>& attachment_problems;
+  const std::vector<std::string>& health_check_problems;
 };
 
 struct FlowFilter {

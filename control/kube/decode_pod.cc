@@ -11,6 +11,7 @@ using nlohmann::json;
 constexpr const char* kNodeAddress4 = "projectcalico.org/IPv4Address";
 constexpr const char* kNodeAddress6 = "projectcalico.org/IPv6Address";
 constexpr const char* kPodAddresses = "cni.projectcalico.org/ipAddrs";
+constexpr const char* kLeaving = "ToBeDeletedByClusterAutoscaler";
 constexpr const char* kZone = "topology.kubernetes.io/zone";
 constexpr const char* kNamespaceName = "kubernetes.io/metadata.name";
 
@@ -138,6 +139,9 @@ Node decode_node(const Reader& object, Meta meta) {
   for (const Reader& element : object["status"]["addresses"].elements()) {
     if (element["type"].text() != "InternalIP") continue;
     if (const auto address = element["address"].address()) node.internal_ips.push_back(*address);
+  }
+  for (const Reader& taint : spec["taints"].elements()) {
+    node.leaving |= taint["key"].text() == kLeaving;
   }
   const Reader annotations = object["metadata"]["annotations"];
   read_calico_address(annotations, kNodeAddress4, net::Family::v4, node);

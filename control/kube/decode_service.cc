@@ -186,6 +186,12 @@ Service decode_service(const Reader& object, Meta meta) {
       static_cast<TrafficPolicy>(spec["internalTrafficPolicy"].one_of({"Cluster", "Local"}, 0));
   service.external_policy =
       static_cast<TrafficPolicy>(spec["externalTrafficPolicy"].one_of({"Cluster", "Local"}, 0));
+  // The API server keeps the number, also where the Service has no use for it (any more).
+  const auto health_check = spec["healthCheckNodePort"].integer(0, 65535, 0);
+  if (service.type == Service::Type::load_balancer &&
+      service.external_policy == TrafficPolicy::local) {
+    service.health_check_port = static_cast<std::uint16_t>(health_check);
+  }
   decode_affinity(spec, service);
   service.publish_not_ready = spec["publishNotReadyAddresses"].boolean(false);
   return service;

@@ -63,6 +63,8 @@ struct Node {
   std::optional<net::Prefix>
       ipv4_subnet;   // annotation projectcalico.org/IPv4Address: own subnet's mask
   std::string zone;  // label topology.kubernetes.io/zone
+  // The cluster autoscaler has marked it with its taint: load balancers are to leave it (KEP-3836).
+  bool leaving = false;
   bool operator==(const Node&) const = default;
 };
 
@@ -111,6 +113,7 @@ struct Service {
   TrafficPolicy internal_policy = TrafficPolicy::cluster;
   TrafficPolicy external_policy = TrafficPolicy::cluster;
   std::uint32_t affinity_seconds = 0;
+  std::uint16_t health_check_port = 0;  // spec.healthCheckNodePort; 0: none
   bool publish_not_ready = false;
   bool operator==(const Service&) const = default;
 };

@@ -74,6 +74,7 @@ LoopHooks Publisher::hooks() {
 void Publisher::build_within(std::chrono::milliseconds time) {
   const auto at = Clock::now() + time;
   if (stopped_ || (build_due_ && build_at_ <= at)) return;
+  if (!build_due_) state_.sync.queued();
   build_due_ = true;
   build_at_ = at;
   build_timer_.expires_at(at);
@@ -100,8 +101,9 @@ void Publisher::build() {
                       .uplink = state_.dataplane.uplink(),
                       .host_tap = state_.dataplane.host_tap(),
                       .uplink_mac = state_.dataplane.uplink_mac()});
-  state_.last_build_time =
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+  const auto took = Clock::now() - begin;
+  state_.last_build_time = std::chrono::duration_cast<std::chrono::microseconds>(took);
+  state_.sync.published(changes, store_, took);
   publish(changes, std::move(built));
 }
 
@@ -141,9 +143,12 @@ void Publisher::watch_for_force() {
 
 // No worker makes a flow by an older snapshot any more.
 void Publisher::reached_force() {
+  state_.sync.in_force();
   const InForce reached = std::exchange(next_force_, {});
   for (const auto& stale : reached.stale_flows) {
+    const auto begin = Clock::now();
     const std::size_t ended = state_.dataplane.erase_flows(stale);
+    state_.sync.ended_flows(ended, Clock::now() - begin);
     if (ended > 0) log(LogLevel::debug, "ended stale flows", "flows=" + std::to_string(ended));
   }
   for (const auto& told : reached.waiting) told();

@@ -15,6 +15,8 @@
 #include "control/log.h"
 #include "control/serve/http.h"
 #include "control/serve/metrics.h"
+#include "control/serve/proxy_health.h"
+#include "control/serve/service_health.h"
 #include "control/serve/service_manager.h"
 #include "control/serve/totals.h"
 
@@ -30,9 +32,13 @@ struct Front::Parts {
         sampler(all.dataplane),
         attacher(all, std::move(hooks)),
         cni(context, all.config.run_dir, attacher),
-        ctl(context, all.config.run_dir, {all, sampler, attacher.problems()}),
-        metrics(all, sampler),
+        proxy_health(all, sampler),
+        service_health(context, all, [this] { return proxy_health.healthy(); }),
+        ctl(context, all.config.run_dir,
+            {all, sampler, attacher.problems(), service_health.problems()}),
+        metrics(all, sampler, proxy_health),
         http(context, [this](const std::string& path) { return page(path); }),
+        healthz(context, [this](const std::string& path) { return healthz_page(path); }),
         sample_timer(context),
         watchdog_timer(context) {}
 
@@ -41,9 +47,11 @@ struct Front::Parts {
   Sampler sampler;
   Attacher attacher;
   CniServer cni;
+  ProxyHealth proxy_health;
+  ServiceHealth service_health;
   ctl::Server ctl;
   Metrics metrics;
-  HttpServer http;
+  HttpServer http, healthz;
   ServiceManager manager;
   asio::steady_timer sample_timer, watchdog_timer;
   bool ready_told = false, stopped = false;
@@ -64,7 +72,16 @@ struct Front::Parts {
               .body = "not ready: the first complete set of objects is not in force" +
                       (trouble.empty() ? "" : ": " + trouble) + "\n"};
     }
-    return {.status = 404, .body = "served are /metrics, /healthz, /livez and /readyz\n"};
+    // kube-proxy names its way of programming the kernel here; podwire is a way of its own.
+    if (path == "/proxyMode") return {.body = "podwire"};
+    return {.status = 404,
+            .body = "served are /metrics, /healthz, /livez, /readyz and /proxyMode\n"};
+  }
+
+  Page healthz_page(const std::string& path) {
+    if (path == "/healthz") return proxy_health.healthz();
+    if (path == "/livez") return proxy_health.livez();
+    return {.status = 404, .body = "served are /healthz and /livez\n"};
   }
 
   // That this answers at all says that the control thread lives.
@@ -91,6 +108,16 @@ struct Front::Parts {
     });
   }
 
+  static Result<void> listen(const char* key, const std::string& text, HttpServer& server) {
+    if (text.empty()) return {};
+    const auto where = parse_listen_address(text);
+    if (!where) return fail(std::string(key) + ": " + where.error().message);
+    const auto done = server.listen(*where);
+    if (done) return {};
+    return fail(std::string(key) + ": " + done.error().message +
+                "; choose another port, or leave it empty");
+  }
+
   Result<void> prepare_run_dir() {
     const std::string& path = state.config.run_dir;
     std::error_code error;
@@ -115,10 +142,10 @@ Result<void> Front::start() {
   Parts& p = *parts_;
   if (auto done = p.prepare_run_dir(); !done) return done;
   if (auto done = p.ctl.listen(); !done) return done;
-  if (!p.state.config.metrics_address.empty()) {
-    const auto where = parse_listen_address(p.state.config.metrics_address);
-    if (!where) return fail("metrics-address: " + where.error().message);
-    if (auto done = p.http.listen(*where); !done) return done;
+  const Config& config = p.state.config;
+  if (auto done = p.listen("metrics-address", config.metrics_address, p.http); !done) return done;
+  if (auto done = p.listen("healthz-address", config.healthz_address, p.healthz); !done) {
+    return done;
   }
   if (auto done = p.attacher.restore(); !done) return done;
   if (auto done = p.cni.listen(); !done) return done;
@@ -129,8 +156,9 @@ Result<void> Front::start() {
   return {};
 }
 
-void Front::published() {
+void Front::published(const Changes& changes, const StoreWriter& store) {
   Parts& p = *parts_;
+  p.service_health.follow(changes, store);
   if (p.ready_told || !p.ready()) return;
   p.ready_told = true;
   p.manager.tell("READY=1");
@@ -144,6 +172,8 @@ void Front::stop() {
   p.cni.stop_listening();
   p.ctl.stop_listening();
   p.http.stop();
+  p.healthz.stop();
+  p.service_health.stop();
   p.sample_timer.cancel();
   p.watchdog_timer.cancel();
 }

@@ -6,6 +6,7 @@
 
 #include "control/loop_hooks.h"
 #include "control/state.h"
+#include "control/store_writer.h"
 #include "dataplane/result.h"
 
 namespace boost::asio {
@@ -26,8 +27,8 @@ class Front {
   // State::attachments (call it before the loop's first build), then listens. The error is one
   // sentence.
   Result<void> start();
-  // The loop calls it after every publication.
-  void published();
+  // The loop calls it after every publication: what was built from.
+  void published(const Changes& changes, const StoreWriter& store);
   // Answers nobody from now on and removes the sockets. Idempotent.
   void stop();
 

@@ -76,6 +76,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     response_.keep_alive(false);
     response_.set(http::field::content_type, page.type);
     response_.set("X-Content-Type-Options", "nosniff");
+    for (const auto& [name, value] : page.headers) response_.set(name, value);
     if (page.status == 405) response_.set(http::field::allow, "GET, HEAD");
     response_.content_length(page.body.size());
     if (!head) response_.body() = page.body;
@@ -140,10 +141,9 @@ Result<void> HttpServer::listen(const ListenAddress& where) {
                                                     : "[" + where.address.to_string() + "]") +
                              ":" + std::to_string(where.port);
     if (error == asio::error::address_in_use) {
-      return fail("metrics-address: " + text +
-                  " is in use by another program; choose another port, or leave it empty");
+      return fail(text + " is in use by another program");
     }
-    return fail("metrics-address: " + text + " cannot be served: " + error.message());
+    return fail(text + " cannot be served: " + error.message());
   }
   accept_next(shared_);
   return {};

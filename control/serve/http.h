@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "control/config.h"
 #include "dataplane/result.h"
@@ -20,6 +22,7 @@ struct Page {
   unsigned status = 200;
   std::string type = "text/plain; charset=utf-8";
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers{};  // beside the usual ones
 };
 
 class HttpServer {
@@ -31,6 +34,7 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
+  // The error is a clause that begins with the address and port.
   Result<void> listen(const ListenAddress& where);
   [[nodiscard]] std::uint16_t port() const;  // that was bound
   void stop();

@@ -19,8 +19,8 @@ namespace podwire::control {
 struct LineServerOptions {
   std::string path{};
   std::size_t longest_line = 65536;  // of a request, in bytes
-  unsigned most_connections = 256;       // more are closed unanswered
-  unsigned idle_ms = 5000;               // for the request to arrive and the reply to be taken
+  unsigned most_connections = 256;   // more are closed unanswered
+  unsigned idle_ms = 5000;           // for the request to arrive and the reply to be taken
 };
 
 class LineServer {

@@ -4,9 +4,12 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <utility>
 
+#include "control/serve/families.h"
+#include "control/serve/proxy_metrics.h"
 #include "control/version.h"
 #include "dataplane/reasons.h"
 
@@ -16,40 +19,6 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
-
-class Families {
- public:
-  void begin(const char* name, const char* help, MetricType type) {
-    MetricFamily family;
-    family.name = std::string("podwire_") + name;
-    family.help = help;
-    family.type = type;
-    all_.push_back(std::move(family));
-  }
-  void add(double value, Labels labels = {}) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    if (all_.back().type == MetricType::Counter) {
-      metric.counter.value = value;
-    } else {
-      metric.gauge.value = value;
-    }
-    all_.back().metric.push_back(std::move(metric));
-  }
-  void counter(const char* name, const char* help, std::uint64_t value) {
-    begin(name, help, MetricType::Counter);
-    add(static_cast<double>(value));
-  }
-  void gauge(const char* name, const char* help, double value) {
-    begin(name, help, MetricType::Gauge);
-    add(value);
-  }
-  std::vector<MetricFamily> take() { return std::move(all_); }
-
- private:
-  std::vector<MetricFamily> all_;
-};
 
 double seconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -271,7 +240,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   const std::size_t ports = state_.snapshot == nullptr ? 0 : state_.snapshot->ports->ports.size();
   const Totals totals = read_totals(state_.dataplane, ports);
   const WorkerTotals sum = totals.sum();
-  Families out;
+  Families out("podwire_");
   out.begin("build_info", "1; the version is in the label.", MetricType::Gauge);
   out.add(1, {{"version", kVersion}});
   add_packets(out, sum);
@@ -281,7 +250,10 @@ std::vector<MetricFamily> Metrics::Collect() const {
   add_tables(out, state_.dataplane);
   add_control(out, state_);
   add_source(out, state_);
-  return out.take();
+  std::vector<MetricFamily> all = out.take();
+  std::vector<MetricFamily> as_proxy = proxy_metrics(state_, proxy_health_);
+  std::move(as_proxy.begin(), as_proxy.end(), std::back_inserter(all));
+  return all;
 }
 
 std::string Metrics::text() const {

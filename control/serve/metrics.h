@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "control/serve/proxy_health.h"
 #include "control/serve/totals.h"
 #include "control/state.h"
 
@@ -16,14 +17,16 @@ namespace podwire::control {
 
 class Metrics : public prometheus::Collectable {
  public:
-  // Both outlive it.
-  Metrics(State& state, const Sampler& sampler) : state_(state), sampler_(sampler) {}
+  // All outlive it.
+  Metrics(State& state, const Sampler& sampler, const ProxyHealth& proxy_health)
+      : state_(state), sampler_(sampler), proxy_health_(proxy_health) {}
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
   [[nodiscard]] std::string text() const;  // exposition format 0.0.4
 
  private:
   State& state_;
   const Sampler& sampler_;
+  const ProxyHealth& proxy_health_;
 };
 
 }  // namespace podwire::control

@@ -43,9 +43,9 @@ def url(address, port, path="/"):
     return f"http://{host}:{port}{path}"
 
 
-def curl(lab, who, address, port=HTTP_PORT, timeout_s=4):
+def curl(lab, who, address, port=HTTP_PORT, timeout_s=4, path="/"):
     """The serving pod's answer, by curl in the namespace of `who`."""
-    done = lab.run(who, "curl", "-s", "-S", "-m", str(timeout_s), url(address, port),
+    done = lab.run(who, "curl", "-s", "-S", "-m", str(timeout_s), url(address, port, path),
                    timeout_s=timeout_s + 5)
     need(done.returncode == 0, f"{who} to {address} port {port}: {done.stderr.strip()}")
     return json.loads(done.stdout)
@@ -269,6 +269,16 @@ def public_addresses(lab, family):
         names = [get(lab, "outside", family, address, 80)["pod"] for _ in range(ATTEMPTS)]
         seen.append(f"{kind} address: " + need_both(names, f"{kind} address {address}"))
     return "; ".join(seen)
+
+
+def health_checks(lab, family):
+    """What a load balancer outside asks: is the node fit, and has it endpoints of a Service?"""
+    for node, addresses in NODE_ADDRESSES.items():
+        for address, port, found in ((NODE_ADDRESSES[node][4], 10256, {"nodeEligible": True}),
+                                     (addresses[family], 32090, {"localEndpoints": 1})):
+            answer = curl(lab, "outside", address, port, path="/healthz")
+            need(found.items() <= answer.items(), f"{node} port {port} says {answer}")
+    return "10256 and 32090 of both nodes"
 
 
 def client_affinity(lab, family):
@@ -602,6 +612,7 @@ BOTH = [
     ("NodePort, local policy", node_port_local),
     ("NodePort from a pod", node_port_from_pod),
     ("load balancer and external address", public_addresses),
+    ("health checks of load balancers", health_checks),
     ("ClientIP affinity", client_affinity),
     ("no endpoints: refused at once", no_endpoints_refused),
     ("SCTP through a Service", service_sctp),

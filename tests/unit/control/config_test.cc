@@ -170,9 +170,9 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"--log-level=loud",
                 "--log-level: \"loud\" is not one of debug, info, warning, error"},
         Refused{"--run-dir=here", "--run-dir: \"here\" is not an absolute path"},
-        Refused{"--metrics-address=9111",
-                "--metrics-address: \"9111\" is not an address and a port such as 127.0.0.1:9111 "
-                "or [::1]:9111"},
+        Refused{"--metrics-address=10249",
+                "--metrics-address: \"10249\" is not an address and a port such as 127.0.0.1:10249 "
+                "or [::1]:10249"},
         Refused{"--pod-mtu=1000", "--pod-mtu: 1000 is not between 1280 and 9000"},
         Refused{"--node-name=n2", "--node-name: given twice"}));
 
@@ -203,7 +203,7 @@ TEST(Config, RefusesUnknownEnvironmentButNotServiceLinks) {
   given.environment = {{"PODWIRE_WOKERS", "2"}};
   EXPECT_EQ(error_of(given),
             "PODWIRE_WOKERS: no such option in the environment, see podwired --help");
-  given.environment = {{"PODWIRE_METRICS_PORT_9111_TCP_ADDR", "10.0.0.1"},
+  given.environment = {{"PODWIRE_METRICS_PORT_10249_TCP_ADDR", "10.0.0.1"},
                        {"PODWIRE_METRICS_SERVICE_HOST", "10.0.0.1"},
                        {"PODWIRE_PORT", "tcp://10.0.0.1:80"}};
   EXPECT_EQ(error_of(given), "accepted");
@@ -274,7 +274,7 @@ TEST(Config, ExampleFileIsAccepted) {
 
 TEST(ListenAddress, TakesBothFamilies) {
   EXPECT_EQ(parse_listen_address("[::1]:80")->address.to_string(), "::1");
-  EXPECT_EQ(parse_listen_address("0.0.0.0:9111")->port, 9111);
+  EXPECT_EQ(parse_listen_address("0.0.0.0:10249")->port, 10249);
   for (const char* bad : {"::1:80", "[1.2.3.4]:80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", ""}) {
     EXPECT_FALSE(parse_listen_address(bad)) << bad;
   }

@@ -157,6 +157,7 @@ class Bench {
     config.run_dir = folder.path + "/run";
     config.state_dir = folder.path + "/state";
     config.metrics_address = "";
+    config.healthz_address = "";
     return config;
   }
 

@@ -15,7 +15,7 @@ net::Address ip(const char* text) {
 
 class CtlTest : public testing::Test {
  protected:
-  CtlTest() : sampler(bench.dataplane), sources{bench.state, sampler, problems} {
+  CtlTest() : sampler(bench.dataplane), sources{bench.state, sampler, problems, check_problems} {
     auto service = std::make_shared<tables::Service>();
     service->id = 7;
     service->name = "default/web:http";
@@ -68,6 +68,7 @@ class CtlTest : public testing::Test {
   Bench bench;
   Sampler sampler;
   std::vector<std::string> problems;
+  std::vector<std::string> check_problems;
   Sources sources;
 };
 
@@ -82,17 +83,18 @@ TEST_F(CtlTest, StatusTellsWhatHoldsAndWhatDoesNot) {
   bench.state.input_problems = {"a.yaml:3: Service default/x: ports: is empty"};
   bench.state.build_problems = {{"Service default/y", "node port 30080 is taken"}};
   problems = {"attachment bad"};
+  check_problems = {"health check bad"};
   bench.state.store.synced = false;
   bench.state.source_healthy = false;
   status = result("status");
   EXPECT_EQ(status["synced"], false);
-  EXPECT_EQ(status["problems"],
-            (json{"a.yaml:3: Service default/x: ports: is empty",
-                  "Service default/y: node port 30080 is taken", "attachment bad"}));
+  EXPECT_EQ(status["problems"], (json{"a.yaml:3: Service default/x: ports: is empty",
+                                      "Service default/y: node port 30080 is taken",
+                                      "attachment bad", "health check bad"}));
   const std::string text = report_text("status", status, false);
   EXPECT_NE(text.find("NOT SYNCED"), std::string::npos);
   EXPECT_NE(text.find("STALE"), std::string::npos);
-  EXPECT_NE(text.find("3 problems:\n  a.yaml:3: "), std::string::npos);
+  EXPECT_NE(text.find("4 problems:\n  a.yaml:3: "), std::string::npos);
   EXPECT_NE(text.find("ledger: 10 received + 0 originated = 7 sent + 2 dropped + 1 holding\n"),
             std::string::npos)
       << text;

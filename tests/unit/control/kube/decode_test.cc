@@ -371,6 +371,10 @@ TEST(DecodeNode, ReadsAddressesAndSubnet) {
   EXPECT_EQ(node.zone, "z1");
   ASSERT_EQ(node.pod_cidrs.size(), 2);
   EXPECT_EQ(node.pod_cidrs[1].to_string(), "fd00:1::/64");
+  EXPECT_FALSE(node.leaving);
+  EXPECT_TRUE(decoded<Node>("/spec/taints",
+                            R"([{"key":"a"},{"key":"ToBeDeletedByClusterAutoscaler"}])")
+                  .leaving);
 }
 
 TEST(DecodeNode, TakesAddressFromAnnotationWhereStatusGivesNone) {
@@ -432,6 +436,16 @@ TEST(DecodePod, KnowsReadyAndFinished) {
     EXPECT_EQ(pod.ready, c.ready) << c.status;
     EXPECT_EQ(pod.finished, c.finished) << c.status;
   }
+}
+
+TEST(DecodeService, HasAHealthCheckOnlyWhereLoadBalancersAskForIt) {
+  json object = changed("Service", "/spec/healthCheckNodePort", "32000");
+  EXPECT_EQ(decoded<Service>(object).health_check_port, 32000);
+  object["spec"]["externalTrafficPolicy"] = "Cluster";
+  EXPECT_EQ(decoded<Service>(object).health_check_port, 0);
+  object["spec"]["externalTrafficPolicy"] = "Local";
+  object["spec"]["type"] = "NodePort";
+  EXPECT_EQ(decoded<Service>(object).health_check_port, 0);
 }
 
 TEST(DecodeService, ReadsEveryField) {

@@ -81,8 +81,7 @@ TEST_F(HttpTest, SaysThatItsPortIsTaken) {
   HttpServer second(io, [](const std::string&) { return Page{}; });
   const std::string text = "127.0.0.1:" + std::to_string(port);
   EXPECT_EQ(second.listen(*parse_listen_address(text)).error().message,
-            "metrics-address: " + text +
-                " is in use by another program; choose another port, or leave it empty");
+            text + " is in use by another program");
 }
 
 TEST(Metrics, AreWellFormedAndTellTheCounters) {
@@ -97,7 +96,8 @@ TEST(Metrics, AreWellFormedAndTellTheCounters) {
   bench.publish();
   counters.ports[2].rx_packets.add(4);
   Sampler sampler(bench.dataplane);
-  const std::string text = Metrics(bench.state, sampler).text();
+  const ProxyHealth health(bench.state, sampler);
+  const std::string text = Metrics(bench.state, sampler, health).text();
   for (const char* line :
        {"podwire_drops_total{reason=\"too_big\"} 7", "podwire_packets_received_total 9",
         "podwire_port_packets_total{role=\"pod\",direction=\"in\"} 4",
@@ -115,7 +115,7 @@ TEST(Metrics, AreWellFormedAndTellTheCounters) {
   for (std::string line; std::getline(lines, line);) {
     std::smatch match;
     if (std::regex_match(line, match, std::regex("# HELP (\\S+) \\S.*"))) helped.insert(match[1]);
-    if (std::regex_match(line, match, std::regex("# TYPE (\\S+) (counter|gauge)"))) {
+    if (std::regex_match(line, match, std::regex("# TYPE (podwire_\\S+) (counter|gauge)"))) {
       EXPECT_TRUE(helped.contains(match[1])) << line;
       EXPECT_EQ(match[1].str().ends_with("_total"), match[2] == "counter") << line;
     }
@@ -205,6 +205,7 @@ class FrontTest : public testing::Test {
     return answer;
   }
   Bench bench;
+  StoreWriter writer{bench.state.store};
   boost::asio::io_context io;
   std::unique_ptr<Front> front;
 };
@@ -217,13 +218,13 @@ TEST_F(FrontTest, TellsTheManagerOnceWhenReady) {
   EXPECT_EQ(socket.next(), "WATCHDOG=1");
   bench.state.store.synced = false;
   bench.publish();
-  front->published();
+  front->published({}, writer);
   EXPECT_EQ(socket.next(), "");
   bench.state.store.synced = true;
   bench.publish();
-  front->published();
+  front->published({}, writer);
   EXPECT_EQ(socket.next(), "READY=1");
-  front->published();
+  front->published({}, writer);
   EXPECT_EQ(socket.next(), "");
   front->stop();
   EXPECT_EQ(socket.next(), "STOPPING=1");
@@ -261,6 +262,17 @@ TEST_F(FrontTest, AnswersPodwirectlAndTakesItsSocketsAway) {
   const auto gone = ctl::ask(bench.config.run_dir, {{"command", "status"}});
   EXPECT_EQ(gone.error().message.rfind("podwired does not answer at " + bench.config.run_dir, 0),
             0U);
+}
+
+TEST_F(FrontTest, NamesTheKeyOfAnAddressThatIsTaken) {
+  const std::string taken = bench.config.metrics_address;
+  ASSERT_TRUE(front->start());
+  Bench other;
+  other.config.healthz_address = taken;
+  Front second(io, other.state, other.hooks());
+  EXPECT_EQ(second.start().error().message,
+            "healthz-address: " + taken +
+                " is in use by another program; choose another port, or leave it empty");
 }
 
 TEST_F(FrontTest, StartFailsWithOneSentence) {
