@@ -11,7 +11,8 @@ from client import ApiError
 from cluster import Cluster
 
 NODES = {"node-a": "172.18.0.11", "node-b": "172.18.0.12"}
-RBAC = cluster_module.HERE.parents[1] / "conf/kubernetes/rbac.yaml"
+CONF = cluster_module.HERE.parents[1] / "conf"
+RBAC = CONF / "kubernetes/rbac.yaml"
 _numbers = itertools.count(1)
 _cluster = None
 

@@ -19,6 +19,7 @@ GROUPS = {  # kind -> where the API server keeps it
     "EndpointSlice": "/apis/discovery.k8s.io/v1",
     **dict.fromkeys(("NetworkPolicy", "ServiceCIDR"), "/apis/networking.k8s.io/v1"),
     **dict.fromkeys(("ClusterRole", "ClusterRoleBinding"), "/apis/rbac.authorization.k8s.io/v1"),
+    "DaemonSet": "/apis/apps/v1",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1",
     "IPPool": "/apis/crd.projectcalico.org/v1",
 }
@@ -101,9 +102,10 @@ class Client:
 
     # ---- objects ----
 
-    def create(self, thing):
+    def create(self, thing, **query):
         namespace = thing["metadata"].get("namespace", "default")
-        return self.request("POST", path_of(thing["kind"], namespace=namespace), thing)
+        return self.request("POST", path_of(thing["kind"], namespace=namespace), thing,
+                            query=query)
 
     def get(self, kind, name, namespace="default"):
         return self.request("GET", path_of(kind, name, namespace))
@@ -111,10 +113,11 @@ class Client:
     def list(self, kind, namespace=None, **query):
         return self.request("GET", path_of(kind, namespace=namespace), query=query)
 
-    def patch(self, kind, name, change, namespace="default", subresource=None):
+    def patch(self, kind, name, change, namespace="default", subresource=None,
+              content_type=MERGE_PATCH):
         """A merge patch: null removes, a list replaces."""
         return self.request("PATCH", path_of(kind, name, namespace, subresource), change,
-                            MERGE_PATCH)
+                            content_type)
 
     def set_status(self, kind, name, status, namespace="default"):
         return self.patch(kind, name, {"status": status}, namespace, "status")

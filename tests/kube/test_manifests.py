@@ -1,0 +1,63 @@
+"""conf/kubernetes as an API server takes it, and what of it can be tried without a kubelet."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import yaml
+from case import CONF, Case
+
+STRICT = {"fieldValidation": "Strict", "dryRun": "All"}
+
+
+def documents():
+    """Everything of conf/kubernetes that has a kind, by kind."""
+    return {one["kind"]: one for path in sorted((CONF / "kubernetes").glob("*.yaml"))
+            for one in yaml.safe_load_all(path.read_text()) if "kind" in one}
+
+
+class Manifests(Case):
+    def test_api_server_takes_every_field(self):
+        for kind, one in documents().items():
+            one["metadata"]["name"] += "-strict"  # another test may have made it
+            with self.subTest(kind=kind):
+                self.assertEqual(self.admin.create(one, **STRICT)["kind"], kind)
+
+    def test_hugepages_patch_applies(self):
+        one = documents()["DaemonSet"]
+        one["metadata"]["namespace"] = self.namespace
+        self.admin.create(one)
+        patch = yaml.safe_load((CONF / "kubernetes/hugepages-patch.yaml").read_text())
+        made = self.admin.patch("DaemonSet", "podwire", patch, self.namespace,
+                                content_type="application/strategic-merge-patch+json")
+        podwired, = made["spec"]["template"]["spec"]["containers"]
+        self.assertEqual(podwired["resources"]["limits"], {"hugepages-2Mi": "512Mi"})
+        self.assertEqual({m["name"] for m in podwired["volumeMounts"]},
+                         {"config", "run", "state", "netns", "hugepages"})
+
+    def test_list_is_the_one_of_conf(self):
+        self.assertEqual(json.loads(documents()["ConfigMap"]["data"]["10-podwire.conflist"]),
+                         json.loads((CONF / "10-podwire.conflist").read_text()))
+
+    def test_init_container_installs_the_plugin_and_then_the_list(self):
+        init, = documents()["DaemonSet"]["spec"]["template"]["spec"]["initContainers"]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for one in ("host/bin", "host/net.d", "usr/local/lib/podwire", "etc/podwire"):
+                (folder / one).mkdir(parents=True)
+            list_file = folder / "etc/podwire/10-podwire.conflist"
+            list_file.write_text("the list")
+            script, = init["args"]
+            for root in (" /usr/", " /etc/", " /host/"):
+                script = script.replace(root, f" {folder}{root[1:]}")
+            command = [*init["command"], script]
+            # Without the plugin there must be no list either.
+            self.assertNotEqual(subprocess.run(command, capture_output=True).returncode, 0)
+            self.assertEqual(list((folder / "host/net.d").iterdir()), [])
+            (folder / "usr/local/lib/podwire/podwire-cni").write_text("the plugin")
+            subprocess.run(command, check=True)
+            plugin, = (folder / "host/bin").iterdir()
+            self.assertEqual((plugin.name, plugin.stat().st_mode & 0o777), ("podwire-cni", 0o755))
+            self.assertEqual([p.name for p in (folder / "host/net.d").iterdir()],
+                             ["10-podwire.conflist"])
