@@ -4,36 +4,62 @@ import itertools
 import time
 import unittest
 
+import checks
 import cluster as cluster_module
+import kube_lab
 import netns
 import yaml
 from client import ApiError
 from cluster import Cluster
 
-NODES = {"node-a": "172.18.0.11", "node-b": "172.18.0.12"}
 CONF = cluster_module.HERE.parents[1] / "conf"
 RBAC = CONF / "kubernetes/rbac.yaml"
 _numbers = itertools.count(1)
-_cluster = None
+_cluster = _lab = None
 
 
 def start_cluster():
     global _cluster
     _cluster = Cluster().up()
-    for name, address in NODES.items():  # a Pod of a node that is not there is no endpoint
-        _cluster.admin.create({
-            "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
-            "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+    # A Pod of a node that is not there becomes no endpoint.
+    for node in yaml.safe_load_all((kube_lab.MANIFESTS / "nodes.yaml").read_text()):
+        _cluster.admin.create(node)
+    for thing in yaml.safe_load_all(RBAC.read_text()):
+        _cluster.admin.create(thing)
 
 
 def stop_cluster():
+    if _lab is not None:
+        _lab.down()
     if _cluster is not None:
         _cluster.down()
 
 
+def the_lab():
+    """The lab on the cluster, brought up by the first test that asks."""
+    global _lab
+    if _lab is None:
+        one = kube_lab.KubeLab(_cluster)
+        one.lock()
+        _lab = one
+        one.up()
+    return _lab
+
+
+def allowed():
+    """The plural names of what the ClusterRole lets podwire list and watch."""
+    role, = (one for one in yaml.safe_load_all(RBAC.read_text()) if one["kind"] == "ClusterRole")
+    return {resource for rule in role["rules"] for resource in rule["resources"]}
+
+
 class Case(unittest.TestCase):
+    maxDiff = 1500
+
     def setUp(self):
         self.cluster, self.admin = _cluster, _cluster.admin
+        self.make_namespace()
+
+    def make_namespace(self):
         self.namespace = f"test-{next(_numbers)}"
         self.admin.create({"apiVersion": "v1", "kind": "Namespace",
                            "metadata": {"name": self.namespace}})
@@ -93,11 +119,7 @@ class Case(unittest.TestCase):
         return found
 
     def podwires_account(self):
-        """The account, role and binding of conf/kubernetes/rbac.yaml, made once; its token."""
-        for thing in yaml.safe_load_all(RBAC.read_text()):
-            meta = thing["metadata"]
-            if not self.admin.exists(thing["kind"], meta["name"], meta.get("namespace")):
-                self.admin.create(thing)
+        """A token of the account of conf/kubernetes/rbac.yaml."""
         return self.admin.token_of("podwire", "kube-system")
 
     def events(self, kind, count, timeout_s=20, **query):
@@ -110,3 +132,59 @@ class Case(unittest.TestCase):
                 return found
             self.assertLess(time.monotonic(), deadline, f"only {len(found)} events came")
         return found
+
+
+class LabCase(Case):
+    """A test with two nodes whose podwireds have their objects from the API server. Its objects are
+    in the namespace of the lab's pods, since Services select there; they go with the test."""
+
+    namespace = "default"
+
+    def setUp(self):
+        super().setUp()
+        self.lab = the_lab()
+        self.node = self.lab.nodes["node-a"]
+
+    def make_namespace(self):
+        pass
+
+    def create(self, kind, name, *arguments, **more):
+        made = super().create(kind, name, *arguments, **more)
+        self.addCleanup(self.remove, kind, name)
+        return made
+
+    def remove(self, kind, name):
+        if self.admin.exists(kind, name, self.namespace):
+            self.admin.delete(kind, name, self.namespace)
+
+    def address(self, pod, family=4):
+        return self.lab.pods[pod].addresses[family]
+
+    def service_in_force(self, name):
+        """Its entries in what podwired says: one for each port and family."""
+        full = f"{self.namespace}/{name}"
+        return [s for s in self.node.ctl("services") if s["name"].split(":")[0] == full]
+
+    def backends(self, name):
+        return {(b["address"], b["port"]) for s in self.service_in_force(name)
+                for b in s["backends"]}
+
+    def frontends(self, name):
+        return {(f["kind"], f["address"]) for s in self.service_in_force(name)
+                for f in s["frontends"]}
+
+    def in_force(self, name, backends=("web-a", "web-b")):
+        """Waits until the Service is there with these pods as backends; None: until it is gone."""
+        wanted = backends and {self.address(pod) for pod in backends}
+
+        def seen():
+            there = self.service_in_force(name)
+            if backends is None or not there:
+                return backends is None and not there
+            return {address for address, _ in self.backends(name)
+                    if ":" not in address} == set(wanted)
+        self.eventually(seen, f"{name} with {backends}")
+
+    def answers(self, who, address, port, family=4, count=checks.ATTEMPTS):
+        """The names of the pods that answer."""
+        return {checks.get(self.lab, who, family, address, port)["pod"] for _ in range(count)}

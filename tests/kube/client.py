@@ -152,10 +152,11 @@ class Client:
 
     # ---- accounts ----
 
-    def token_of(self, account, namespace="default", seconds=3600):
-        """A token of a ServiceAccount, as kubelet asks for it."""
+    def token_of(self, account, namespace="default", secret=None):
+        """A token of a ServiceAccount, as kubelet asks for it; it is bound to a Secret's life."""
         path = path_of("ServiceAccount", account, namespace, "token")
+        bound = {"boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": secret}}
         answer = self.request("POST", path, {
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {"expirationSeconds": seconds}})
+            "spec": {"expirationSeconds": 3600, **(bound if secret else {})}})
         return answer["status"]["token"]

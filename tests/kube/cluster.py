@@ -32,6 +32,7 @@ from client import ApiError, Client  # noqa: E402
 HERE = Path(__file__).resolve().parent
 ADDRESS, PORT = "172.18.0.50", 6443
 ETCD = "http://127.0.0.1:2379"
+PODWIRE = "system:serviceaccount:kube-system:podwire"  # whose requests the audit log holds
 SERVICE_RANGES = ["10.96.0.0/16", "fd00:10:96::/112"]
 # Nothing here may evict or delete Pods of nodes that no kubelet speaks for.
 CONTROLLERS = ["endpoints-controller", "endpointslice-controller",
@@ -84,6 +85,7 @@ class Cluster:
     # Not `pw-...`: a lab that goes up or down takes such names for its own.
     def __init__(self, name=f"{lab.PREFIX}.kube"):
         self.namespace, self.folder = name, Path("/run") / name
+        self.audit_log = self.folder / "audit.log"
         self.etcd = Server(self, "etcd")
         self.apiserver = Server(self, "kube-apiserver")
         self.controllers = Server(self, "kube-controller-manager")
@@ -138,10 +140,13 @@ class Cluster:
         self.issue_server_certificate()
         self.authority.issue("admin", "admin", "system:masters")
         write_key_pair(self.folder, "accounts")
+        (self.folder / "audit.json").write_text(json.dumps({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "users": [PODWIRE]}]}))
 
-    def issue_server_certificate(self, **validity):
+    def issue_server_certificate(self, authority=None, **validity):
         """The API server notices a new one by itself."""
-        self.authority.issue("server", "kube-apiserver", names=[
+        (authority or self.authority).issue("server", "kube-apiserver", names=[
             ADDRESS, "127.0.0.1", "10.96.0.1", "localhost", "kubernetes.default.svc"], **validity)
 
     def start_etcd(self):
@@ -160,7 +165,8 @@ class Cluster:
             f"--tls-cert-file={folder}/server.crt", f"--tls-private-key-file={folder}/server.key",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={folder}/accounts.pub",
-            f"--service-account-signing-key-file={folder}/accounts.key", *more)
+            f"--service-account-signing-key-file={folder}/accounts.key",
+            f"--audit-policy-file={folder}/audit.json", f"--audit-log-path={self.audit_log}", *more)
         self.apiserver.wait(self.is_ready, "ready")
 
     def is_ready(self):
@@ -186,9 +192,9 @@ class Cluster:
                       certificate and self.folder / certificate, token)
 
     def write_kubeconfig(self, name, server=f"https://{ADDRESS}:{PORT}", certificate=None,
-                         token=None, authority=None):
+                         token=None, token_file=None, authority=None):
         """A kubeconfig of the folder, as JSON, which is YAML too; returns its path."""
-        user = {"token": token} if token else {
+        user = {"tokenFile": str(token_file)} if token_file else {"token": token} if token else {
             "client-certificate": f"{self.folder}/{certificate}.crt",
             "client-key": f"{self.folder}/{certificate}.key"}
         path = self.folder / name
@@ -201,6 +207,10 @@ class Cluster:
             "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}]}))
         path.chmod(0o600)
         return path
+
+    def audited(self):
+        """podwire's requests: a JSON object each."""
+        return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
 
     # ---- faults ----
 

@@ -16,6 +16,7 @@ class Proxy:
         self._namespace, self._target = namespace, target
         self._cut_after = None
         self.connections = self.cuts = 0
+        self._refuses = False
         self._links = set()
         self._lock = threading.Lock()
         self._listener = netns.open_socket(namespace, socket.AF_INET, socket.SOCK_STREAM)
@@ -27,6 +28,16 @@ class Proxy:
     def cut_after(self, count):
         """A connection is reset once the server has said `count` bytes on it; None: never."""
         self._cut_after = count
+
+    @contextlib.contextmanager
+    def refusing(self):
+        """Every connection is reset, and every new one too, for the length of the block."""
+        self._refuses = True
+        self.cut_now()
+        try:
+            yield
+        finally:
+            self._refuses = False
 
     def cut_now(self):
         """Resets every connection there is."""
@@ -46,6 +57,10 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 self.connections += 1
+                if self._refuses:
+                    self._reset(client)
+                    client.close()
+                    continue
                 threading.Thread(target=self._carry, args=[client], daemon=True).start()
 
     def _carry(self, client):
@@ -80,9 +95,9 @@ class Proxy:
                 client.sendall(data)
 
     @staticmethod
-    def _reset(client, server):
+    def _reset(*ends):
         """Closing them now sends RST."""
-        for end in (client, server):
+        for end in ends:
             with contextlib.suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 end.shutdown(socket.SHUT_RD)  # wakes whoever waits for it, says nothing

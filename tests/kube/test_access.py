@@ -2,16 +2,9 @@
 
 import ssl
 
-import yaml
-from case import RBAC, Case
+from case import Case, allowed
 from certificates import Authority
 from client import GROUPS, ApiError, path_of, plural
-
-
-def allowed():
-    """The plural names of what the ClusterRole lets podwire list and watch."""
-    role, = (one for one in yaml.safe_load_all(RBAC.read_text()) if one["kind"] == "ClusterRole")
-    return {resource for rule in role["rules"] for resource in rule["resources"]}
 
 
 class Access(Case):

@@ -9,7 +9,7 @@ from cluster import ADDRESS, PORT
 from proxy import Proxy
 
 
-class Faults(Case):
+class Ground(Case):
     def proxied(self, port=7443):
         """An administrator's client that goes through a proxy, and the proxy."""
         proxy = Proxy(self.cluster.namespace, port, ("127.0.0.1", PORT))

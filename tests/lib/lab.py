@@ -77,6 +77,8 @@ class Node:
         values.update({key.replace("_", "-"): value for key, value in overrides.items()})
         lines = []
         for key, value in values.items():
+            if value is None:
+                continue
             for one in value if isinstance(value, list) else [value]:
                 lines.append(f"{key} = {one}\n")
         self.config.write_text("".join(lines))
@@ -228,14 +230,18 @@ class Lab:
         shutil.copytree(MANIFESTS, self.manifests, ignore=shutil.ignore_patterns("*.md"))
         say("wiring two nodes and an outside host")
         self.make_wire()
+        self.give_objects()
         say("starting podwired on both nodes")
-        for node in self.nodes.values():
-            node.write_config(self.manifests)
         in_parallel(lambda node: node.start(), self.nodes.values())
         say(f"attaching {len(self.pods)} pods")
         in_parallel(self.attach, self.pods.values())
         say("starting the pods' programs")
         self.start_programs()
+
+    def give_objects(self):
+        """Says where each node has its objects from."""
+        for node in self.nodes.values():
+            node.write_config(self.manifests)
 
     def make_wire(self):
         netns.create(self.wire)
@@ -251,19 +257,23 @@ class Lab:
                 ("node-b", self.nodes["node-b"].namespace, NODE_ADDRESSES["node-b"]),
                 ("outside", self.outside, OUTSIDE)):
             netns.create(namespace)
-            netns.ip_batch(self.wire, [
-                f"link add {name} type veth peer name eth0 netns {namespace}",
-                f"link set {name} master br0 up"])
-            netns.ip_batch(namespace, [
-                "link set eth0 up", f"addr add {addresses[4]}/24 dev eth0",
-                f"addr add {addresses[6]}/64 dev eth0 nodad"])
-            # What leaves a kernel peer is finished: real checksums, no super-packets.
-            subprocess.run(["ip", "netns", "exec", namespace, "ethtool", "-K", "eth0", "tx", "off",
-                            "rx", "off", "tso", "off", "gso", "off", "gro", "off"],
-                           capture_output=True, check=True)
+            self.join_wire(name, namespace, addresses)
         netns.ip_batch(self.outside, [
             f"route add {PUBLIC_RANGES[0]} via {NODE_ADDRESSES['node-a'][4]}",
             f"route add {PUBLIC_RANGES[1]} via {NODE_ADDRESSES['node-a'][6]}"])
+
+    def join_wire(self, name, namespace, addresses):
+        """Puts the namespace's eth0 on the wire, whose port is called `name`."""
+        netns.ip_batch(self.wire, [
+            f"link add {name} type veth peer name eth0 netns {namespace}",
+            f"link set {name} master br0 up"])
+        netns.ip_batch(namespace, [
+            "link set eth0 up", f"addr add {addresses[4]}/24 dev eth0",
+            f"addr add {addresses[6]}/64 dev eth0 nodad"])
+        # What leaves a kernel peer is finished: real checksums, no super-packets.
+        subprocess.run(["ip", "netns", "exec", namespace, "ethtool", "-K", "eth0", "tx", "off",
+                        "rx", "off", "tso", "off", "gso", "off", "gro", "off"],
+                       capture_output=True, check=True)
 
     def attach(self, pod):
         """What a container runtime does: a namespace with lo up, then the plugin."""
