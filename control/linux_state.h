@@ -45,6 +45,13 @@ struct LinuxState {
   bool operator==(const LinuxState&) const = default;
 };
 
+// Behind the host tap, for the node's own connections to its node ports (control/routes/
+// node_ports.h): a link-local address (RFC 3927) and a unique local one drawn at random (RFC 4193).
+inline net::Address node_port_address(net::Family family) {
+  return family == net::Family::v4 ? *net::Address::parse("169.254.1.2")
+                                   : *net::Address::parse("fd3b:7c41:9e02::1");
+}
+
 // rtm_protocol of the routes podwired itself installs (pods and Services through the host tap).
 inline constexpr std::uint8_t kRouteProtocol = 112;
 

@@ -342,6 +342,7 @@ std::vector<net::Address> ServicesBuilder::node_port_addresses(
       if (ranges.empty() || inside) served.push_back(a.address);
     }
   }
+  for (const net::Family family : kFamilies) served.push_back(node_port_address(family));
   std::sort(served.begin(), served.end());
   served.erase(std::unique(served.begin(), served.end()), served.end());
   return served;

@@ -178,6 +178,8 @@ Result<void> HostLink::take(Mirror& mirror) {
   // Pods answer from addresses that Linux would route elsewhere while routes are still missing.
   for (const auto& [path, value] : {std::pair{conf("ipv4", host_tap_, "rp_filter"), "2"},
                                     std::pair{conf("ipv4", host_tap_, "send_redirects"), "0"},
+                                    // For node ports at 127.0.0.1: NodePorts.
+                                    std::pair{conf("ipv4", host_tap_, "route_localnet"), "1"},
                                     std::pair{conf("ipv6", host_tap_, "accept_dad"), "0"}}) {
     if (const auto set = write_sysctl(path, value); !set) {
       log(LogLevel::warning, set.error().message);

@@ -15,6 +15,7 @@ HostNetwork::HostNetwork(boost::asio::io_context& io, const Config& config, std:
               }),
       link_(config.dataplane.host_tap_name, std::move(uplink), config.node_addresses),
       routes_(config),
+      node_ports_(config.dataplane.host_tap_name),
       changed_(std::move(changed)) {}
 
 Result<void> HostNetwork::start() {
@@ -28,6 +29,7 @@ void HostNetwork::stop() {
   if (!std::exchange(started_, false)) return;
   if (const auto read = mirror_.read_now(); !read) log(LogLevel::warning, read.error().message);
   routes_.remove_all(mirror_);
+  node_ports_.remove();
   if (const auto given = link_.give_back(mirror_); !given) {
     log(LogLevel::error, "the node's addresses stay on the host tap: " + given.error().message);
   }
@@ -35,8 +37,10 @@ void HostNetwork::stop() {
 }
 
 void HostNetwork::follow(const Store& store, const Changes& changes,
+                         const tables::ServiceTable& services,
                          const std::vector<net::Address>& wanted_neighbours) {
   mirror_.want(wanted_neighbours);
+  if (started_ && store.synced) node_ports_.follow(services, changes);
   const bool due = !learned_ || changes.nodes || changes.ip_pools || !changes.services.empty();
   if (!due || !started_) return;
   routes_.learn(store, changes);

@@ -1,5 +1,6 @@
-// Linux's side of the node, in one: its tables mirrored, the node's addresses on the host tap, and
-// routes from it into podwire. What the control loop uses of this folder. Control thread only.
+// Linux's side of the node, in one: its tables mirrored, the node's addresses on the host tap,
+// routes from it into podwire, and node ports. What the control loop uses of this folder. Control
+// thread only.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -12,6 +13,7 @@
 #include "control/routes/host_link.h"
 #include "control/routes/host_routes.h"
 #include "control/routes/mirror.h"
+#include "control/routes/node_ports.h"
 #include "control/store.h"
 
 namespace podwire::control::routes {
@@ -30,7 +32,7 @@ class HostNetwork {
 
   [[nodiscard]] const LinuxState& state() const { return mirror_.state(); }
   // After a build from these: routes into podwire follow, and Linux looks for the neighbours.
-  void follow(const Store& store, const Changes& changes,
+  void follow(const Store& store, const Changes& changes, const tables::ServiceTable& services,
               const std::vector<net::Address>& wanted_neighbours);
   // A worker holds a packet for this neighbour (observe::Event::neighbour_wanted).
   void resolve(const net::Address& neighbour) { mirror_.resolve(neighbour); }
@@ -39,6 +41,7 @@ class HostNetwork {
   Mirror mirror_;
   HostLink link_;
   HostRoutes routes_;
+  NodePorts node_ports_;
   std::function<void()> changed_;
   bool started_ = false;
   bool learned_ = false;  // every object has been seen once: wanted routes are complete

@@ -63,6 +63,9 @@ std::set<net::Prefix> HostRoutes::wanted() const {
                                     [&](const net::Prefix& range) { return range.contains(ip); });
     if (!inside) all.insert(net::Prefix::host(ip));
   }
+  for (const auto& node : {node_v4_, node_v6_}) {
+    if (node) all.insert(net::Prefix::host(node_port_address(node->family())));
+  }
   return all;
 }
 

@@ -30,6 +30,7 @@ void ServiceHealth::follow(const Changes& changes, const StoreWriter& store) {
     for (const std::string& name : *names) update(name, store);
   }
   addresses_ = state_.snapshot->services->node_port_addresses;
+  std::erase_if(addresses_, [](const auto& a) { return a == node_port_address(a.family()); });
   for (auto& [name, check] : checks_) listen(*check);
   std::vector<std::string> sentences;
   for (const auto& [name, sentence] : refused_) sentences.push_back(sentence);

@@ -262,6 +262,19 @@ def node_port_from_pod(lab, family):
     return need_both(answers, "a pod to port 30080 of both nodes")
 
 
+def node_port_from_node(lab, family):
+    """The node's own processes, to its own address and, IPv4 only, to 127.0.0.1: what Linux would
+    deliver to itself. Under a Local policy too they may use every backend, as kube-proxy has it."""
+    for node, addresses in NODE_ADDRESSES.items():
+        for address in [addresses[family]] + ["127.0.0.1"] * (family == 4):
+            for port in (30080, 30081):
+                answers = [get(lab, node, family, address, port)["pod"] for _ in range(ATTEMPTS)]
+                need_both(answers, f"{node} to {address} port {port}")
+            _, peer = udp_echo(lab, node, family, address, 30007, b"x" * 64)
+            need(peer == (address, 30007), f"{node}: UDP reply comes from {peer}")
+    return "own address" + (" and 127.0.0.1" if family == 4 else "") + ", all backends"
+
+
 def public_addresses(lab, family):
     pairs = {4: ("203.0.113.10", "203.0.113.20"), 6: ("fd00:203:113::10", "fd00:203:113::20")}
     seen = []
@@ -611,6 +624,7 @@ BOTH = [
     ("NodePort on node-b", lambda lab, family: node_port(lab, family, "node-b")),
     ("NodePort, local policy", node_port_local),
     ("NodePort from a pod", node_port_from_pod),
+    ("NodePort from the node itself", node_port_from_node),
     ("load balancer and external address", public_addresses),
     ("health checks of load balancers", health_checks),
     ("ClientIP affinity", client_affinity),

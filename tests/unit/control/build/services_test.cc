@@ -93,7 +93,8 @@ TEST_F(Services, EachKindOfFrontendIsThereInItsFamily) {
   EXPECT_TRUE(v6->service->cluster.empty());  // no slice of that family
   EXPECT_FALSE(v6->service->has_any_endpoint);
   EXPECT_NE(find("fd96::10", 80), nullptr);
-  EXPECT_EQ(table->node_port_addresses, (std::vector{ip("192.168.0.1"), ip("fd99::1")}));
+  EXPECT_EQ(table->node_port_addresses, (std::vector{ip("169.254.1.2"), ip("192.168.0.1"),
+                                                     ip("fd3b:7c41:9e02::1"), ip("fd99::1")}));
 }
 
 TEST_F(Services, SourceRangesBindTheLoadBalancersAddressOnly) {
@@ -176,7 +177,8 @@ TEST_F(Services, NodePortAddressesFollowTheConfiguration) {
   cluster.linux_state.addresses.push_back({ip("10.9.9.9"), 24});
   cluster.build();
   EXPECT_EQ(cluster.built.snapshot->services->node_port_addresses,
-            (std::vector{ip("192.168.0.1"), ip("192.168.0.200"), ip("fd99::1")}));
+            (std::vector{ip("169.254.1.2"), ip("192.168.0.1"), ip("192.168.0.200"),
+                         ip("fd3b:7c41:9e02::1"), ip("fd99::1")}));
 }
 
 observe::FlowRow flow(const char* to, std::uint16_t port, const char* server,

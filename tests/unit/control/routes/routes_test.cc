@@ -219,7 +219,7 @@ TEST(Mirror, MakesLinuxFindWantedNeighbours) {
     Running node;
     ASSERT_TRUE(node.network->start());
     const Store store;
-    node.network->follow(store, {}, {*net::Address::parse("192.0.2.7")});
+    node.network->follow(store, {}, {}, {*net::Address::parse("192.0.2.7")});
     const LinuxState& state = node.network->state();
     EXPECT_TRUE(node.until([&] { return state.neighbours.size() == 1; }));
     node.network->resolve(*net::Address::parse("192.0.2.8"));
@@ -237,6 +237,7 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     ASSERT_TRUE(node.network->start());
     run("ip route add 10.200.0.0/16 via 192.0.2.7 dev podwire0 proto static");
     Store store;
+    const tables::ServiceTable services;
     Changes changes;
     changes.nodes = changes.ip_pools = true;
     store.ip_pools["p"] = {{}, *net::Prefix::parse("10.244.0.0/16")};
@@ -248,10 +249,10 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     service.cluster_ips = {*net::Address::parse("10.96.0.10"), *net::Address::parse("10.97.0.10")};
     store.services["default/web"] = service;
     changes.services = {"default/web"};
-    node.network->follow(store, changes, {});
+    node.network->follow(store, changes, services, {});
     EXPECT_EQ(run("ip route show proto 112"), "");  // not before everything is known
     store.synced = true;
-    node.network->follow(store, {}, {});
+    node.network->follow(store, {}, services, {});
     const std::string routes = run("ip route show proto 112");
     const char* rest = " via 169.254.1.1 dev podwire0 src 192.0.2.1 onlink";
     EXPECT_NE(routes.find(std::string("10.244.0.0/16") + rest), std::string::npos) << routes;
@@ -267,11 +268,50 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     store.services.clear();
     Changes gone;
     gone.services = {"default/web"};
-    node.network->follow(store, gone, {});
+    node.network->follow(store, gone, services, {});
     EXPECT_TRUE(node.until([&] { return run("ip route show 10.97.0.10") == ""; }));
     node.network->stop();
     EXPECT_EQ(run("ip route show proto 112"), "");
     EXPECT_NE(run("ip route").find("10.200.0.0/16"), std::string::npos);
+  });
+}
+
+TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    Store store;
+    tables::ServiceTable services;
+    services.node_port_addresses = {*net::Address::parse("192.0.2.1"),
+                                    node_port_address(net::Family::v4)};
+    const auto serve = [&](const char* address, std::uint16_t port, std::uint8_t protocol) {
+      tables::Frontend frontend;
+      frontend.kind = tables::FrontendKind::node_port;
+      services.frontends.set({*net::Address::parse(address), net::be16(port), protocol}, frontend);
+    };
+    const auto listed = [](const std::string& what) {
+      return run("nft list " + what + " 2>/dev/null || true");
+    };
+    const std::string v4 = "set inet podwire-podwire0 ports4";
+    serve("0.0.0.0", 30080, 6);
+    node.network->follow(store, {}, services, {});
+    EXPECT_EQ(listed(v4), "");  // not before everything is known
+    store.synced = true;
+    node.network->follow(store, {}, services, {});
+    EXPECT_NE(listed(v4).find("elements = { tcp . 30080 }"), std::string::npos) << listed(v4);
+    const std::string addresses = listed("set inet podwire-podwire0 addresses4");
+    EXPECT_NE(addresses.find("elements = { 192.0.2.1 }"), std::string::npos) << addresses;
+    serve("0.0.0.0", 30007, 17);
+    serve("::", 30081, 132);
+    Changes changes;
+    changes.services = {"default/web"};
+    node.network->follow(store, changes, services, {});
+    EXPECT_NE(listed(v4).find("udp . 30007"), std::string::npos) << listed(v4);
+    EXPECT_NE(listed("set inet podwire-podwire0 ports6").find("{ sctp . 30081 }"),
+              std::string::npos);
+    node.network->stop();
+    EXPECT_EQ(run("nft list tables"), "");
   });
 }
 
