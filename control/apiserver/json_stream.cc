@@ -136,6 +136,11 @@ bool JsonStream::feed(std::string_view bytes) {
       continue;
     }
     bytes.remove_prefix(cut_.take(bytes));
+    // In a list others follow; where one event is lost, the stream is.
+    if (shape_ == Shape::values && cut_.too_large()) {
+      out_.oversized();
+      return false;
+    }
     if (!cut_.done()) continue;
     cutting_ = false;
     if (!taken()) return false;

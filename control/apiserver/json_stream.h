@@ -44,7 +44,8 @@ class JsonStream {
     std::function<bool(std::string& text)> item;
     // Another member of the list's object, e.g. "metadata".
     std::function<bool(const std::string& key, std::string& text)> member;
-    std::function<bool()> oversized;  // an item of more than kMaxItem bytes was passed over
+    // An item of more than kMaxItem bytes was passed over. In a watch it ends the stream.
+    std::function<bool()> oversized;
   };
   // etcd takes no object above 1.5 MiB; as JSON it may be somewhat larger.
   static constexpr std::size_t kMaxItem = std::size_t{16} << 20;

@@ -15,13 +15,9 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr unsigned kPage = 500;  // objects, as client-go's pager has it
-// A list is made before its first byte comes; the server itself gives up after 60 s.
-constexpr auto kListSilence = 60s;
-// A bookmark comes every 60 to 75 s (k8s.io/apiserver cacher.go, bookmarkFrequency).
-constexpr auto kWatchSilence = 90s;
 constexpr unsigned kWatchSecondsLeast = 300, kWatchSecondsMost = 600;  // reflector.go
-constexpr auto kAbsent = 60s;  // a kind may be installed later
 constexpr auto kShortWatch = 1s;
+constexpr unsigned kShortWatches = 3;  // so many in a row pass for chance
 
 std::optional<std::uint64_t> number(const std::string& version) {
   std::uint64_t value = 0;
@@ -112,7 +108,8 @@ void Reflector::ask_for_page() {
   };
   held_.clear();
   stream_ = std::make_unique<JsonStream>(JsonStream::Shape::list, std::move(out));
-  ask(list_path(place(), query), kListSilence, &Reflector::page_done, &Reflector::list_again);
+  ask(list_path(place(), query), shared_.limits.list_silence, &Reflector::page_done,
+      &Reflector::list_again);
 }
 
 // Before any item is taken: a list older than what is in force would roll it back.
@@ -204,7 +201,7 @@ void Reflector::absent() {
   answered();
   if (!std::exchange(listed_, true)) shared_.changed();
   wait(std::chrono::milliseconds(std::uniform_int_distribution<std::int64_t>(
-           kAbsent / 2ms, kAbsent / 1ms)(shared_.random)),
+           shared_.limits.absent / 2ms, shared_.limits.absent / 1ms)(shared_.random)),
        &Reflector::list_again);
   phase_ = Phase::absent;
 }
@@ -224,8 +221,8 @@ void Reflector::watch() {
   stream_ = std::make_unique<JsonStream>(JsonStream::Shape::values, std::move(out));
   const unsigned seconds = std::uniform_int_distribution<unsigned>(
       kWatchSecondsLeast, kWatchSecondsMost)(shared_.random);
-  ask(watch_path(place(), resource_version_, seconds), kWatchSilence, &Reflector::watch_done,
-      &Reflector::watch);
+  ask(watch_path(place(), resource_version_, seconds), shared_.limits.watch_silence,
+      &Reflector::watch_done, &Reflector::watch);
 }
 
 bool Reflector::event_refused(Failure failure) {
@@ -292,10 +289,13 @@ void Reflector::watch_done(const Outcome& outcome) {
     return fail({Reason::cut, "ended a " + what + " amid an event", {}}, &Reflector::watch);
   }
   // The usual end: the server's own limit of time, or its restart.
-  if (Clock::now() - since_ < kShortWatch) {
+  const bool short_one = Clock::now() - since_ < kShortWatch;
+  short_watches_ = short_one ? short_watches_ + 1 : 0;
+  if (!short_one) return watch();
+  if (short_watches_ > kShortWatches) {
     return fail({Reason::cut, "ends each " + what + " at once", {}}, &Reflector::watch);
   }
-  watch();
+  wait(backoff_.next(Clock::now()), &Reflector::watch);
 }
 
 // ---- both
@@ -335,9 +335,12 @@ void Reflector::fail(Failure failure, Then then) {
         time, *failure.retry_after + std::chrono::milliseconds(std::uniform_int_distribution<int>(
                                          0, 1000)(shared_.random)));
   }
-  failure_ = std::move(failure);
-  ++failures_;
-  shared_.changed();
+  // A version that is no more is an everyday answer, with an everyday remedy.
+  if (failure.reason != Reason::expired) {
+    failure_ = std::move(failure);
+    ++failures_;
+    shared_.changed();
+  }
   wait(time, then);
 }
 

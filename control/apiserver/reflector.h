@@ -25,6 +25,15 @@
 
 namespace podwire::control::apiserver {
 
+// How long to wait for what may never come.
+struct Limits {
+  // A list is made before its first byte comes; the server itself gives up after 60 s.
+  std::chrono::seconds list_silence{60};
+  // A bookmark comes each 60 to 75 s (k8s.io/apiserver cacher.go, bookmarkFrequency).
+  std::chrono::seconds watch_silence{90};
+  std::chrono::seconds absent{60};  // after this at most a missing kind is looked for again
+};
+
 class Reflector {
  public:
   // What all kinds share; outlives them.
@@ -34,6 +43,7 @@ class Reflector {
     Credentials& credentials;
     std::mt19937_64& random;
     ObjectSink& sink;
+    Limits limits;
     std::function<void()> changed;  // trouble(), listed() or problems() may say something else
     std::function<void()> reached;  // the server has answered: others need not wait longer
   };
@@ -112,6 +122,7 @@ class Reflector {
 
   std::optional<Failure> failure_;
   unsigned failures_ = 0;  // in a row
+  unsigned short_watches_ = 0;
   std::chrono::steady_clock::time_point since_{};
   std::uint64_t events_ = 0, lists_ = 0, watches_ = 0;
   std::array<std::uint64_t, kReasons> errors_{};

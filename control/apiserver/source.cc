@@ -8,20 +8,26 @@
 #include <set>
 #include <utility>
 
-#include "control/apiserver/reflector.h"
 #include "control/apiserver/resource.h"
 
 namespace podwire::control::apiserver {
 namespace {
 
 constexpr std::size_t kMaxSentences = 3;
+// An outage meets one kind after the other: what they say is gathered for so long.
+constexpr auto kGather = std::chrono::milliseconds(500);
 
 }  // namespace
 
 class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
  public:
-  Parts(boost::asio::io_context& io, Credentials::Load load)
-      : io_(io), load_(load), credentials_(std::move(load)), transfers_(io) {}
+  Parts(boost::asio::io_context& io, Credentials::Load load, Limits limits)
+      : io_(io),
+        load_(load),
+        credentials_(std::move(load)),
+        limits_(limits),
+        transfers_(io),
+        health_timer_(io) {}
 
   [[nodiscard]] std::string name() const;
   void start(ObjectSink& sink);
@@ -33,17 +39,20 @@ class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
   void tell();
   void tell_problems();
   void tell_health();
+  void tell_trouble();
   [[nodiscard]] std::string trouble() const;
 
   boost::asio::io_context& io_;
   Credentials::Load load_;
   Credentials credentials_;
+  Limits limits_;
   Transfers transfers_;
   std::mt19937_64 random_{std::random_device{}()};
   ObjectSink* sink_ = nullptr;
   std::unique_ptr<Reflector::Shared> shared_;
   std::deque<Reflector> reflectors_;
-  bool tell_due_ = false, synced_ = false;
+  bool tell_due_ = false, synced_ = false, gathering_ = false;
+  boost::asio::steady_timer health_timer_;
   std::uint64_t problems_version_ = 0;
   std::vector<std::string> problems_;
   std::optional<std::string> told_;  // the trouble that was told last; empty: none
@@ -61,6 +70,7 @@ void ApiSource::Parts::start(ObjectSink& sink) {
                                       .credentials = credentials_,
                                       .random = random_,
                                       .sink = sink,
+                                      .limits = limits_,
                                       .changed = [this] { changed(); },
                                       .reached =
                                           [this] {
@@ -72,6 +82,7 @@ void ApiSource::Parts::start(ObjectSink& sink) {
 
 void ApiSource::Parts::stop() {
   sink_ = nullptr;
+  health_timer_.cancel();
   for (Reflector& reflector : reflectors_) reflector.stop();
 }
 
@@ -129,8 +140,26 @@ void ApiSource::Parts::tell_health() {
   const bool any_listed =
       std::ranges::any_of(reflectors_, [](const Reflector& r) { return r.listed(); });
   if (now.empty() && !told_ && !any_listed) return;  // nothing has been read yet
-  told_ = now;
-  sink_->health(now.empty(), now.empty() ? "" : name() + " " + now);
+  if (now.empty()) {
+    health_timer_.cancel();
+    gathering_ = false;
+    told_ = now;
+    return sink_->health(true, "");
+  }
+  if (std::exchange(gathering_, true)) return;
+  health_timer_.expires_after(kGather);
+  health_timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
+    const auto alive = weak.lock();
+    if (!error && alive && alive->sink_ != nullptr) alive->tell_trouble();
+  });
+}
+
+void ApiSource::Parts::tell_trouble() {
+  gathering_ = false;
+  std::string now = trouble();
+  if (now.empty() || told_ == now) return;
+  sink_->health(false, name() + " " + now);
+  told_ = std::move(now);
 }
 
 std::vector<KindReport> ApiSource::Parts::report() const {
@@ -139,8 +168,8 @@ std::vector<KindReport> ApiSource::Parts::report() const {
   return all;
 }
 
-ApiSource::ApiSource(boost::asio::io_context& io, Credentials::Load load)
-    : parts_(std::make_shared<Parts>(io, std::move(load))) {}
+ApiSource::ApiSource(boost::asio::io_context& io, Credentials::Load load, Limits limits)
+    : parts_(std::make_shared<Parts>(io, std::move(load), limits)) {}
 
 ApiSource::~ApiSource() {
   stop();

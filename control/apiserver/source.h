@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/apiserver/access.h"
+#include "control/apiserver/reflector.h"
 #include "control/object_source.h"
 
 namespace boost::asio {
@@ -19,7 +20,7 @@ namespace podwire::control::apiserver {
 class ApiSource final : public ObjectSource {
  public:
   // `load` is asked anew for every request.
-  ApiSource(boost::asio::io_context& io, Credentials::Load load);
+  ApiSource(boost::asio::io_context& io, Credentials::Load load, Limits limits = {});
   ~ApiSource() override;
 
   [[nodiscard]] std::string name() const override;

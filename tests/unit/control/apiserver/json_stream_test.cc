@@ -115,6 +115,15 @@ TEST(JsonStream, PassesOverAnItemThatIsTooLargeAndGoesOn) {
   }
 }
 
+TEST(JsonStream, EndsAStreamAtAValueThatIsTooLargeBeforeItsEnd) {
+  const std::string text = R"({"a":1}{"b":")" + std::string(3000, 'x');
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{700}, text.size()}) {
+    const Seen seen = feed(Shape::values, text, piece);
+    EXPECT_EQ(seen.items, std::vector<std::string>{R"({"a":1})"});
+    EXPECT_EQ(seen.oversized, 1U);
+  }
+}
+
 TEST(JsonStream, EndsWhereAReceiverHasHadEnough) {
   unsigned items = 0;
   JsonStream stream(
