@@ -229,7 +229,14 @@ class Runner:
         if code != 0:
             print(output[-6000:])
             return self.tally.fail("kube", "the control plane does not build")
-        self.privileged("kube", ["/usr/bin/python3", "-uB", "tests/kube/run.py"], 600)
+        self.privileged("kube", ["/usr/bin/python3", "-uB", "tests/kube/run.py"], 600,
+                        ["tests/apiserver/watcher"])
+
+    def apiserver(self):
+        error = self.build("gcc", ["tests/apiserver/watcher"])
+        if error:
+            return self.tally.fail("apiserver", error)
+        self.lines("apiserver", ["/usr/bin/python3", "-uB", "tests/apiserver/run.py"], 300)
 
     def bench(self):
         self.gtest("gcc", "bench", 120)
@@ -258,8 +265,8 @@ class Runner:
         self.lines(name, command, timeout_s)
 
 
-PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "lab", "smoke", "scapy", "kube", "asan",
-         "model", "fuzz"]
+PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "lab", "smoke", "scapy", "apiserver",
+         "kube", "asan", "model", "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
