@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "dataplane/packet.h"
 
@@ -11,7 +12,7 @@ namespace podwire {
 
 inline constexpr unsigned kBatchSize = 64;
 
-// Frames as the ports gave them.
+// Frames as the ports gave them, in runs of what came the same way.
 class Burst {
  public:
   struct Frame {
@@ -19,18 +20,49 @@ class Burst {
     PortId in_port;
     bool handed;  // by another worker, which has received it
   };
+  struct Run {  // the frames from `begin` up to `end`
+    unsigned begin, end;
+    PortId in_port;
+    bool handed;
+  };
   [[nodiscard]] unsigned size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] bool full() const { return size_ == kBatchSize; }
-  const Frame& operator[](unsigned i) const { return frames_[i]; }
+  [[nodiscard]] std::span<rte_mbuf* const> mbufs() const { return {mbufs_.data(), size_}; }
+  [[nodiscard]] std::span<const Run> runs() const { return {runs_.data(), run_count_}; }
+  [[nodiscard]] Frame operator[](unsigned i) const {
+    const Run* run = runs_.data();
+    while (run->end <= i) ++run;
+    return {mbufs_[i], run->in_port, run->handed};
+  }
+
+  // Where the next frames go; then how many there are, and of which port.
+  [[nodiscard]] std::span<rte_mbuf*> room() { return std::span(mbufs_).subspan(size_); }
+  void received(unsigned count, PortId in_port) { extend(count, in_port, false); }
   // Only while !full().
-  void append(rte_mbuf* mbuf, PortId in_port) { frames_[size_++] = {mbuf, in_port, false}; }
-  void append_handed(const Frame& frame) { frames_[size_++] = {frame.mbuf, frame.in_port, true}; }
-  void clear() { size_ = 0; }
+  void append(rte_mbuf* mbuf, PortId in_port) {
+    mbufs_[size_] = mbuf;
+    extend(1, in_port, false);
+  }
+  void append_handed(const Frame& frame) {
+    mbufs_[size_] = frame.mbuf;
+    extend(1, frame.in_port, true);
+  }
+  void clear() { size_ = run_count_ = 0; }
 
  private:
-  std::array<Frame, kBatchSize> frames_;
-  unsigned size_ = 0;
+  void extend(unsigned count, PortId in_port, bool handed) {
+    if (count == 0) return;
+    const Run* last = run_count_ == 0 ? nullptr : &runs_[run_count_ - 1];
+    if (last == nullptr || last->in_port != in_port || last->handed != handed) {
+      runs_[run_count_++] = {size_, size_, in_port, handed};
+    }
+    runs_[run_count_ - 1].end = size_ += count;
+  }
+
+  std::array<rte_mbuf*, kBatchSize> mbufs_;
+  std::array<Run, kBatchSize> runs_;
+  unsigned size_ = 0, run_count_ = 0;
 };
 
 // Frames on their way through the stages.

@@ -60,10 +60,8 @@ void PollList::add(const tables::PortInfo& info, PortId id) {
 }
 
 unsigned PollList::receive_from(Queue& queue, Burst& burst) noexcept {
-  std::array<rte_mbuf*, kBatchSize> frames;
-  const unsigned count =
-      queue.port->receive(queue.queue, std::span(frames).first(kBatchSize - burst.size()));
-  for (unsigned i = 0; i < count; ++i) burst.append(frames[i], queue.id);
+  const unsigned count = queue.port->receive(queue.queue, burst.room());
+  burst.received(count, queue.id);
   queue.empty_polls = count > 0 ? 0 : queue.empty_polls + 1;
   return count;
 }

@@ -68,8 +68,10 @@ void Node::pass(unsigned worker, PortId port, std::span<rte_mbuf* const> buffers
   Worker& w = world_.worker(worker);
   Burst burst;
   for (std::size_t first = 0; first < buffers.size(); first += kBurst) {
-    const std::size_t end = std::min<std::size_t>(buffers.size(), first + kBurst);
-    for (std::size_t i = first; i < end; ++i) burst.append(buffers[i], port);
+    const auto frames =
+        buffers.subspan(first, std::min<std::size_t>(kBurst, buffers.size() - first));
+    std::copy(frames.begin(), frames.end(), burst.room().begin());
+    burst.received(static_cast<unsigned>(frames.size()), port);
     w.process(burst);
     world_.shared().quiescence.report(worker);
   }

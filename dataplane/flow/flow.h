@@ -39,13 +39,15 @@ enum class State : std::uint8_t {
   last_ack_reply,
 };
 
-// Where a direction's packets came from and went to when they were last routed. Another packet of
-// the same key that comes the same way under the same routes needs none of the checks that depend
-// on key, port and routes alone: whose address it sends from, where it may go.
+// Where a direction's packets came from and went to when they were last routed, having passed
+// policy. Another packet of the same key that comes the same way under the same policies and routes
+// needs none of the checks that depend on key, port and tables alone: whether it is allowed, whose
+// address it sends from, where it may go.
 //
-//   Snapshot::route_generation 32 | through a tunnel 1 | PortId 11 | NextHopId 20
+//   Snapshot::flow_generation 32 | through a tunnel 1 | PortId 11 | NextHopId 20
 class Way {
  public:
+  static constexpr std::size_t kHops = 1U << 20U;
   // Of packets from a port, whatever their next hop.
   static constexpr std::uint64_t from(std::uint32_t generation, PortId port, bool tunnel) noexcept {
     return std::uint64_t{generation} << 32 | std::uint64_t{tunnel} << 31 |
@@ -55,15 +57,20 @@ class Way {
   static constexpr std::uint64_t to(std::uint64_t from, tables::NextHopId next_hop) noexcept {
     return next_hop <= kHopMask ? from | next_hop : 0;
   }
+  // As next_hop, but kHops or more when `word` was remembered for packets from elsewhere.
+  static constexpr std::uint64_t next_hop_or_more(std::uint64_t word, std::uint64_t from) noexcept {
+    return word ^ from;
+  }
   // kNoNextHop when `word` was remembered for packets from elsewhere.
   static constexpr tables::NextHopId next_hop(std::uint64_t word, std::uint64_t from) noexcept {
-    const std::uint64_t difference = word ^ from;
+    const std::uint64_t difference = next_hop_or_more(word, from);
     return difference <= kHopMask ? static_cast<tables::NextHopId>(difference) : tables::kNoNextHop;
   }
 
  private:
   static constexpr unsigned kHopBits = 20;
-  static constexpr std::uint64_t kHopMask = (1U << kHopBits) - 1;
+  static_assert(kHops == 1U << kHopBits);
+  static constexpr std::uint64_t kHopMask = kHops - 1;
   static constexpr std::uint64_t kPortMask = (1U << 11U) - 1;
   static_assert(kMaxPorts <= kPortMask, "kNoPort, cut to these bits, is no port's number");
 };

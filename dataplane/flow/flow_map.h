@@ -86,13 +86,19 @@ class FlowMap {
   // tags; from the tags a candidate slot, whose entry is prefetched; the entry itself.
   [[nodiscard]] std::uint32_t hash(const Key& key) const noexcept { return hash_(key); }
   [[nodiscard]] const KeyHash& hasher() const noexcept { return hash_; }
-  void prefetch(std::uint32_t hash) const noexcept {
-    __builtin_prefetch(&groups_[first_group(hash)]);
+  // Returns the group whose tags they are.
+  std::uint32_t prefetch(std::uint32_t hash) const noexcept {
+    const std::uint32_t group = first_group(hash);
+    __builtin_prefetch(&groups_[group]);
+    return group;
   }
   [[nodiscard]] std::uint32_t hint(std::uint32_t hash) const noexcept;
-  // In one, for a caller who compares the key itself and asks find() when it differs: the entry of
-  // the first such tag, prefetched, or null. Complete, as the tag was committed when it was read.
-  [[nodiscard]] Flow<F>* candidate(std::uint32_t hash) noexcept;
+  // In one, with prefetch()'s group, for a caller who compares the key itself and asks find() when
+  // it differs: the entry of the first such tag, prefetched. Complete, as the tag was committed
+  // when it was read. Null when there is none; then, once the other look-ups are on their way:
+  // perhaps one from the next group, or one whose key is no packet's.
+  [[nodiscard]] Flow<F>* candidate(std::uint32_t group, std::uint32_t hash) noexcept;
+  [[nodiscard]] Flow<F>* candidate_further(std::uint32_t hash) noexcept;
   // Null when there is none. The hint (of this look-up, or kNoSlot) may be stale; it only saves
   // time.
   [[nodiscard]] Flow<F>* find(const Key& key, std::uint32_t hash, std::uint32_t hint) noexcept;
@@ -231,6 +237,7 @@ class FlowMap {
       __builtin_prefetch(entry + line, 1);
     }
   }
+  void prefetch_further(const Lanes& first, std::uint32_t hash) const noexcept;
   [[nodiscard]] Flow<F>* search(const Key& key, std::uint32_t hash) noexcept;
   [[nodiscard]] Flow<F>* search_in(std::uint32_t group, const Lanes& tags, const Key& key,
                                    std::uint32_t hash) noexcept;
@@ -277,6 +284,7 @@ class FlowMap {
   ZeroedArray<Group> groups_;
   ZeroedArray<Flow<F>> flows_;
   ZeroedArray<Record> records_;
+  Flow<F> none_;
   alignas(64) std::atomic<std::uint32_t> size_{0};
   std::atomic<std::uint64_t> ended_{0};
   Grace grace_;
@@ -288,16 +296,20 @@ class FlowMap {
 };
 
 template <typename F>
+inline void FlowMap<F>::prefetch_further(const Lanes& first, std::uint32_t hash) const noexcept {
+  if (first.overflow() == 0) return;
+  Chain chain(*this, hash);
+  chain.next();
+  __builtin_prefetch(&groups_[chain.group()]);
+}
+
+template <typename F>
 inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
   const std::uint32_t group = first_group(hash);
   const Lanes tags(groups_[group].tags, std::memory_order_acquire);
   const unsigned matches = tags.equal(lane::committed(hash));
   if (matches == 0) {
-    if (tags.overflow() != 0) {
-      Chain chain(*this, hash);
-      chain.next();
-      __builtin_prefetch(&groups_[chain.group()]);
-    }
+    prefetch_further(tags, hash);
     return kNoSlot;
   }
   const SlotId slot = group * 16 + static_cast<unsigned>(std::countr_zero(matches));
@@ -321,12 +333,29 @@ inline void FlowMap<F>::prefetch_place(std::uint32_t hash) const noexcept {
   __builtin_prefetch(&records_[place], 1);
 }
 
+template <typename F>
+inline Flow<F>* FlowMap<F>::candidate_further(std::uint32_t hash) noexcept {
+  Chain chain(*this, hash);
+  const Lanes first(groups_[chain.group()].tags, std::memory_order_acquire);
+  if (first.overflow() == 0) return &none_;
+  chain.next();
+  Flow<F>* found = candidate(chain.group(), hash);
+  return found == nullptr ? &none_ : found;
+}
+
 // The tag is asked first: while it is committed the entry is complete, and it stays so until the
 // caller reports.
 template <typename F>
-inline Flow<F>* FlowMap<F>::candidate(std::uint32_t hash) noexcept {
-  const SlotId slot = hint(hash);
-  return slot == kNoSlot ? nullptr : &flows_[index(slot)];
+inline Flow<F>* FlowMap<F>::candidate(std::uint32_t group, std::uint32_t hash) noexcept {
+  const Lanes tags(groups_[group].tags, std::memory_order_acquire);
+  const unsigned matches = tags.equal(lane::committed(hash));
+  if (matches == 0) [[unlikely]] {
+    prefetch_further(tags, hash);
+    return nullptr;
+  }
+  const std::uint32_t place = group * kLanes + static_cast<unsigned>(std::countr_zero(matches));
+  prefetch_entry(place);
+  return &flows_[place];
 }
 
 template <typename F>
@@ -368,7 +397,7 @@ inline void FlowMap<F>::count(Flow<F>& flow, std::uint32_t length, std::uint16_t
   note_write(&flow);
   flow.packets.store(flow.packets.load(kRelaxed) + 1, kRelaxed);
   flow.bytes.store(flow.bytes.load(kRelaxed) + length, kRelaxed);
-  if (flow.seen.load(kRelaxed) != now) flow.seen.store(now, kRelaxed);
+  flow.seen.store(now, kRelaxed);
 }
 
 template <typename F>

@@ -28,10 +28,9 @@ namespace podwire::flow {
 
 namespace lane {
 inline constexpr std::uint16_t empty = 0, busy = 2, tomb = 4, cancelled = 6;
-// Odd: committed. The lowest hash bits, kept clear of the four values above.
+// Odd: committed. 14 hash bits, and one that keeps them clear of the four values above.
 constexpr std::uint16_t committed(std::uint32_t hash) {
-  const auto tag = static_cast<std::uint16_t>((hash << 1) | 1);
-  return tag < 8 ? static_cast<std::uint16_t>(tag | 8) : tag;
+  return static_cast<std::uint16_t>(hash | 9U);
 }
 constexpr std::uint16_t tentative(std::uint32_t hash) {
   return static_cast<std::uint16_t>(committed(hash) & ~1U);

@@ -46,8 +46,8 @@ inline Ingress::Ingress(PortId port, const tables::Snapshot& snapshot, const Wor
   uplink = info->role == tables::PortRole::uplink;
   few_queues = info->port != nullptr && info->port->queues() < w.shared.workers;
   forwards = info->role != tables::PortRole::host;
-  way = flow::Way::from(snapshot.route_generation, port, false);
-  tunnel_way = flow::Way::from(snapshot.route_generation, port, true);
+  way = flow::Way::from(snapshot.flow_generation(), port, false);
+  tunnel_way = flow::Way::from(snapshot.flow_generation(), port, true);
   const net::Mac every{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, group{{1, 0, 0, 0, 0, 0}}, none{};
   // A host may name any Ethernet address that is not a group's.
   Start start{.ethernet = {.destination = pod      ? net::kGatewayMac

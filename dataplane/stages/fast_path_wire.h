@@ -40,9 +40,8 @@ inline void store(void* to, T value) noexcept {
 
 // One's complement sums (RFC 1071): of 64-bit words, and folded to 16 bits.
 [[nodiscard]] inline std::uint64_t add_around(std::uint64_t a, std::uint64_t b) noexcept {
-  unsigned long long sum = 0;
-  const unsigned char carry = _addcarry_u64(0, a, b, &sum);
-  return sum + carry;
+  const std::uint64_t sum = a + b;
+  return sum + (sum < a ? 1 : 0);
 }
 [[nodiscard]] inline std::uint32_t fold64(std::uint64_t sum) noexcept {
   const std::uint64_t doubled = sum + std::rotl(sum, 32);  // upper half: both halves and the carry
@@ -55,10 +54,6 @@ inline constexpr unsigned kLeastFrame = sizeof(net::Ethernet) + sizeof(net::Ipv4
 inline constexpr unsigned kLeastFrameV6 = sizeof(net::Ethernet) + sizeof(net::Ipv6) + kLeastL4;
 inline constexpr std::uint8_t kPlainVersionIhl = 0x45;
 
-// The device has checked the (outer) IPv4 header's sum.
-[[nodiscard]] inline bool is_verified(const rte_mbuf& mbuf) noexcept {
-  return (mbuf.ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
-}
 [[nodiscard]] inline bool is_ip(const std::uint8_t* frame) noexcept {
   const unsigned type = load_be16(frame + offsetof(net::Ethernet, type));
   return type == net::ether_type::ipv4 || type == net::ether_type::ipv6;
@@ -112,15 +107,15 @@ struct Wire<flow::V4> {
   }
   [[nodiscard]] static bool is_checksum_good(const std::uint8_t* ip) noexcept {
     const std::uint64_t most = add_around(load<std::uint64_t>(ip), load<std::uint64_t>(ip + 8));
-    return fold64(add_around(most, load<std::uint32_t>(ip + 16))) == 0xffff;
+    return add_around(most, load<std::uint32_t>(ip + 16)) % 0xffff == 0;
   }
-  [[nodiscard]] static bool is_sound(const std::uint8_t* ip, bool to_be_verified) noexcept {
-    return !to_be_verified || is_checksum_good(ip);
+  [[nodiscard]] static bool is_sound(const std::uint8_t* ip) noexcept {
+    return is_checksum_good(ip);
   }
   // Hop count, addresses, ports and both checksums: one store for the header, one for the
   // transport's sum.
   static void translate(std::uint8_t* ip, const flow::Flow<flow::V4>& flow,
-                        unsigned hops_lost) noexcept;
+                        bool loses_hop) noexcept;
 
  private:
   // The 16 bytes from the hop count to the ports, less what is no part of a key.
@@ -161,9 +156,9 @@ struct Wire<flow::V6> {
     return _mm_testz_si128(difference, difference) != 0 &&
            words.last == load<std::uint64_t>(bytes + 32);
   }
-  [[nodiscard]] static bool is_sound(const std::uint8_t*, bool) noexcept { return true; }
+  [[nodiscard]] static bool is_sound(const std::uint8_t*) noexcept { return true; }
   static void translate(std::uint8_t* ip, const flow::Flow<flow::V6>& flow,
-                        unsigned hops_lost) noexcept;
+                        bool loses_hop) noexcept;
 
  private:
   // The 40 bytes from the payload length to the ports, less what is no part of a key.
@@ -186,23 +181,29 @@ inline void update_l4_checksum(std::uint8_t* l4, std::uint8_t protocol,
   const bool udp = protocol == net::protocol::udp;
   std::uint8_t* field = l4 + (udp ? offsetof(net::Udp, checksum) : offsetof(net::Tcp, checksum));
   const std::uint32_t old = load<std::uint16_t>(field);
-  const std::uint32_t sum = (old ^ 0xffffU) + delta;
-  std::uint32_t updated = ~(sum + (sum >> 16U)) & 0xffffU;
-  if (udp) {
-    if (updated == 0) updated = 0xffff;
-    if (old == 0) updated = 0;
+  // The same sum negated for UDP, which has no use for the zero that is another form of 0xffff.
+  if (udp) [[likely]] {
+    const std::uint32_t sum = old + (delta ^ 0xffffU);
+    if (old != 0) [[likely]]
+      store(field, static_cast<std::uint16_t>(sum + (sum >> 16U)));
+  } else {
+    const std::uint32_t sum = (old ^ 0xffffU) + delta;
+    store(field, static_cast<std::uint16_t>(~(sum + (sum >> 16U))));
   }
-  store(field, static_cast<std::uint16_t>(updated));
 }
 
 inline void Wire<flow::V4>::translate(std::uint8_t* ip, const flow::Flow<flow::V4>& flow,
-                                      unsigned hops_lost) noexcept {
+                                      bool loses_hop) noexcept {
   const auto old = load<std::uint32_t>(ip + offsetof(net::Ipv4, ttl));  // TTL, protocol, checksum
   // RFC 1624; a hop less is ~old + new of the word (TTL, protocol), whatever its value.
-  std::uint32_t sum = (~old >> 16U) + flow.l3_delta + (hops_lost != 0 ? 0xfffeU : 0);
-  sum = (sum & 0xffffU) + (sum >> 16U);
-  sum += sum >> 16U;
-  const std::uint32_t first = ((old & 0xffffU) - hops_lost) | ~sum << 16U;
+  std::uint32_t sum = (~old >> 16U) + flow.l3_delta;
+  std::uint32_t ttl_and_protocol = old & 0xffffU;
+  if (loses_hop) [[likely]] {
+    sum += 0xfffe;
+    --ttl_and_protocol;
+  }
+  sum += std::rotl(sum, 16);  // folded, in the upper half
+  const std::uint32_t first = ttl_and_protocol | (~sum & 0xffff0000U);
   update_l4_checksum(ip + header, flow.key.protocol, flow.l4_delta);
   // The rewrite's twelve bytes behind the word that differs for each packet.
   static_assert(offsetof(flow::Flow<flow::V4>, rewrite) == sizeof(flow::V4::Key));
@@ -212,80 +213,85 @@ inline void Wire<flow::V4>::translate(std::uint8_t* ip, const flow::Flow<flow::V
 }
 
 inline void Wire<flow::V6>::translate(std::uint8_t* ip, const flow::Flow<flow::V6>& flow,
-                                      unsigned hops_lost) noexcept {
-  ip[offsetof(net::Ipv6, hop_limit)] = static_cast<std::uint8_t>(hops(ip) - hops_lost);
+                                      bool loses_hop) noexcept {
+  ip[offsetof(net::Ipv6, hop_limit)] = static_cast<std::uint8_t>(hops(ip) - (loses_hop ? 1U : 0U));
   update_l4_checksum(ip + header, flow.key.protocol, flow.l4_delta);
   std::memcpy(ip + offsetof(net::Ipv6, source), &flow.rewrite, sizeof flow.rewrite);
 }
 
+// What a transport header says about its connection: that it goes on, that its state may move, or
+// what is not for here: a bare SYN may open it anew.
+enum class L4 : std::uint8_t { udp, tcp, moving, other };
+
 // An IP packet in its frame, one segment.
+template <typename F>
 struct InFrame {
   std::uint8_t* ip;
-  unsigned total, header;  // bytes of the IP packet, and of its header
-  std::uint8_t protocol;
+  unsigned total;  // bytes of the IP packet
 
-  // Whole, and not too large for the next hop. `room` is what the frame has for it; what is behind
-  // the packet will be cut off.
-  [[nodiscard]] bool fits(unsigned room, unsigned mtu) const noexcept {
-    return total >= header + kLeastL4 && total <= std::min(room, mtu);
-  }
-
-  // What the transport header, if whole, says about the connection: that it goes on, that its state
-  // may move, or what is not for here: a bare SYN may open it anew.
-  enum class L4 : std::uint8_t { steady, moving, other };
-  [[nodiscard]] L4 l4() const noexcept {
-    const std::uint8_t* at = ip + header;
-    const unsigned length = total - header;
-    if (protocol == net::protocol::udp) {
-      const unsigned says = load_be16(at + offsetof(net::Udp, length));
-      return says >= sizeof(net::Udp) && says <= length ? L4::steady : L4::other;
+  // Of a packet as long as its total says.
+  [[nodiscard]] L4 l4(std::uint8_t protocol) const noexcept {
+    const std::uint8_t* at = ip + Wire<F>::header;
+    if (protocol == net::protocol::udp) [[likely]] {
+      // A datagram that does not fill its packet is odd enough for the stages.
+      const auto length = static_cast<std::uint16_t>(total - Wire<F>::header);
+      const auto says = load<std::uint16_t>(at + offsetof(net::Udp, length));
+      return total >= Wire<F>::header + sizeof(net::Udp) && says == raw16(length) ? L4::udp
+                                                                                  : L4::other;
     }
-    if (length < sizeof(net::Tcp)) return L4::other;
-    const unsigned size = (at[offsetof(net::Tcp, data_offset)] >> 4U) * 4U;
-    if (size < sizeof(net::Tcp) || size > length) return L4::other;
     using net::Tcp;
+    if (total < Wire<F>::header + sizeof(Tcp)) return L4::other;
+    const unsigned size = (at[offsetof(Tcp, data_offset)] >> 4U) * 4U;
+    if (size < sizeof(Tcp) || Wire<F>::header + size > total) return L4::other;
     constexpr unsigned kUrgent = 0x20;
     const unsigned flags = tcp_flags() & (Tcp::syn | Tcp::fin | Tcp::rst | Tcp::ack | kUrgent);
-    if (flags == Tcp::ack) return L4::steady;
+    if (flags == Tcp::ack) [[likely]]
+      return L4::tcp;
     return flags == (Tcp::fin | Tcp::ack) || flags == (Tcp::syn | Tcp::ack) ? L4::moving
                                                                             : L4::other;
   }
-  // Only of what l4() has found whole; 0 for UDP.
   [[nodiscard]] std::uint8_t tcp_flags() const noexcept {
-    return protocol == net::protocol::tcp ? ip[header + offsetof(net::Tcp, flags)]
-                                          : std::uint8_t{0};
+    return ip[Wire<F>::header + offsetof(net::Tcp, flags)];
   }
 
-  // As encap's outer header.
-  void push_outer(const tables::NextHop& hop, std::uint16_t id) const noexcept {
+  // Ethernet and the tunnel's header, in front of the packet.
+  template <bool kToTunnel>
+  void put_in_frame(const tables::NextHop& hop, std::uint16_t tunnel_id) const noexcept {
+    static_assert(offsetof(tables::NextHop, tos) ==
+                  offsetof(tables::NextHop, destination_mac) + 15);
+    const __m128i start = load16(&hop.destination_mac);
+    const auto first = load<std::uint64_t>(ip);
+    if constexpr (kToTunnel) {
+      std::uint8_t* outer = ip - sizeof(net::Ipv4);
+      store(outer - sizeof(net::Ethernet), start);
+      push_outer(outer, first, hop, tunnel_id);
+      return;
+    }
+    store(ip - sizeof(net::Ethernet), start);
+    store(ip, first);
+    if constexpr (F::family == net::Family::v6) {
+      store(ip - 2, static_cast<std::uint16_t>(raw16(net::ether_type::ipv6)));
+    }
+  }
+
+ private:
+  // As encap's. `first` are the packet's first eight bytes, of which it has the first two and
+  // "don't fragment".
+  void push_outer(std::uint8_t* outer, std::uint64_t first, const tables::NextHop& hop,
+                  std::uint16_t id) const noexcept {
     constexpr std::uint32_t kTtlAndProtocol = 64U | std::uint32_t{net::protocol::ipip} << 8U;
-    const auto inner = load<std::uint64_t>(ip);
+    constexpr std::uint64_t kCopied = 0xffffU | std::uint64_t{raw16(net::Ipv4::kDontFragment)}
+                                                    << 48U;
     const auto bytes = static_cast<std::uint16_t>(total + sizeof(net::Ipv4));
-    const std::uint64_t words =  // version to fragment: type of service and "don't fragment" copied
-        kPlainVersionIhl | (inner & 0xff00U) | raw16(bytes) << 16U |
-        std::uint64_t{raw16(id)} << 32U |
-        (inner & std::uint64_t{raw16(net::Ipv4::kDontFragment)} << 48U);
+    const std::uint64_t words =
+        (first & kCopied) | raw16(bytes) << 16U | std::uint64_t{raw16(id)} << 32U;
     static_assert(offsetof(tables::NextHop, tunnel_destination) ==
                   offsetof(tables::NextHop, tunnel_source) + sizeof(net::be32));
     const auto addresses = load<std::uint64_t>(&hop.tunnel_source);
-    const std::uint64_t sum = add_around(add_around(words, addresses), kTtlAndProtocol);
-    std::uint8_t* outer = ip - sizeof(net::Ipv4);
+    const std::uint64_t sum = add_around(words + kTtlAndProtocol, addresses);
     store(outer, words);
     store(outer + 8, kTtlAndProtocol | ~fold64(sum) << 16U);
     store(outer + 12, addresses);
-  }
-
-  // The Ethernet header, `headers` bytes in front of the packet.
-  void put_in_frame(const tables::NextHop& hop, std::uint16_t type,
-                    unsigned headers) const noexcept {
-    static_assert(offsetof(tables::NextHop, source_mac) ==
-                  offsetof(tables::NextHop, destination_mac) + sizeof(net::Mac));
-    const auto* macs =
-        reinterpret_cast<const std::uint8_t*>(&hop) + offsetof(tables::NextHop, destination_mac);
-    std::uint8_t* frame = ip - headers;
-    store(frame, load<std::uint64_t>(macs));
-    store(frame + 8, load<std::uint32_t>(macs + 8));
-    store(frame + 12, static_cast<std::uint16_t>(raw16(type)));
   }
 };
 

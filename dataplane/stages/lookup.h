@@ -15,7 +15,7 @@ decltype(auto) by_family(const Packet& p, Call&& call) noexcept {
 
 // The part of a flow's Way that says where this packet comes from.
 [[nodiscard]] inline std::uint64_t way_from(const Packet& p, const Worker& w) noexcept {
-  return flow::Way::from(w.snapshot->route_generation, p.in_port, p.source == Source::tunnel);
+  return flow::Way::from(w.snapshot->flow_generation(), p.in_port, p.source == Source::tunnel);
 }
 
 // Packet::flow, which is of the packet's own family. Not for a packet without a flow.

@@ -75,11 +75,16 @@ Verdict no_route(const Packet& p, Worker& w) {
   return Verdict::drop(Reason::no_route);
 }
 
-std::atomic<std::uint64_t>* remembered(const Packet& p) {
+// Where the flow's way is kept. Of another worker's flow, found when ours was to be entered, policy
+// may have been asked under an older snapshot: its way says nothing for this one.
+std::atomic<std::uint64_t>* remembered(const Packet& p, const tables::Snapshot& snapshot) {
   // An error goes to the quoted packet's sender: not where its flow goes.
   if (p.flow == nullptr || p.icmp_error) return nullptr;
-  return p.family == net::Family::v4 ? &static_cast<flow::Flow<flow::V4>*>(p.flow)->way
-                                     : &static_cast<flow::Flow<flow::V6>*>(p.flow)->way;
+  return by_family(p, [&]<typename F>(F) {
+    flow::Flow<F>& flow = flow_of<F>(p);
+    const auto judged = flow.policy_generation.load(std::memory_order_relaxed);
+    return judged == snapshot.policy_generation ? &flow.way : nullptr;
+  });
 }
 
 }  // namespace
@@ -95,7 +100,7 @@ NextHopId find_next_hop(const Packet& p, const tables::RouteTable& routes) noexc
 Verdict Route::decide(Packet& p, Worker& w) noexcept {
   const tables::Snapshot& snapshot = *w.snapshot;
   const tables::RouteTable& routes = *snapshot.routes;
-  auto* memory = remembered(p);
+  auto* memory = remembered(p, snapshot);
   const std::uint64_t from = way_from(p, w);
   p.next_hop = memory == nullptr
                    ? tables::kNoNextHop

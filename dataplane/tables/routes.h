@@ -33,7 +33,11 @@ struct alignas(64) NextHop {  // one cache line: every packet reads one
   NextHopKind kind = NextHopKind::none;
   PortId port = kNoPort;
   std::uint16_t mtu = 1500;  // of the IP packet before encapsulation: 1480 for a tunnel over 1500
-  net::Mac destination_mac, source_mac;  // in the order of the frame
+  // In the order of the frame, with what stands behind them when it carries IPv4 without options:
+  // a frame's first sixteen bytes, but for the type of service.
+  net::Mac destination_mac, source_mac;
+  net::be16 ether_type = net::be16(net::ether_type::ipv4);
+  std::uint8_t version_ihl = 0x45, tos = 0;
   net::Address gateway;
   net::be32 tunnel_source, tunnel_destination;
   // For a node's own address: the tunnel to that node, taken by packets whose source is a pod

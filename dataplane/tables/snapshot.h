@@ -31,6 +31,10 @@ struct Snapshot {
   std::shared_ptr<const RouteTable> routes;      // never null
   std::vector<net::Address> node_addresses;      // this node's own, sorted
 
+  // Moves with either of them, as both only grow.
+  [[nodiscard]] std::uint32_t flow_generation() const noexcept {
+    return policy_generation + route_generation;
+  }
   [[nodiscard]] bool is_own_address(const net::Address& address) const noexcept;
 };
 

@@ -231,6 +231,7 @@ struct Both {
 TEST(Flows, RowsShowBothFamiliesAsTheClientSentThem) {
   Both b;
   auto* flow = b.flows.v4.find(test_key<V4>(kUdp, 1, 7, 2, 53));
+  ASSERT_NE(flow, nullptr);
   b.flows.v4.passed(*flow, 100, kUdp, 0, 12);
   b.flows.v4.passed(b.flows.v4.at(flow->peer), 300, kUdp, 0, 15);
   const auto rows = b.flows.rows(
