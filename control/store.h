@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct Store {
   Kind<kube::NetworkPolicy> network_policies;
   Kind<kube::IpPool> ip_pools;
   Kind<kube::ServiceCidr> service_cidrs;
+  // Names of the slices that belong to a Service, by its own ("namespace/name"); never empty ones.
+  std::map<std::string, std::set<std::string>> slices_by_service;
   bool synced = false;  // every kind's first complete set is here
 };
 

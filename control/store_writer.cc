@@ -71,10 +71,13 @@ void StoreWriter::mark_slice(const kube::EndpointSlice& slice, bool exists) {
   if (service.empty()) return;
   pending_.service_endpoints.insert(service);
   if (exists) {
-    slices_[service].insert(slice.meta.full_name());
-  } else if (const auto slices = slices_.find(service); slices != slices_.end()) {
+    store_.slices_by_service[service].insert(slice.meta.full_name());
+    return;
+  }
+  auto& all = store_.slices_by_service;
+  if (const auto slices = all.find(service); slices != all.end()) {
     slices->second.erase(slice.meta.full_name());
-    if (slices->second.empty()) slices_.erase(slices);
+    if (slices->second.empty()) all.erase(slices);
   }
 }
 
@@ -170,8 +173,8 @@ void StoreWriter::set_pod_addresses(std::map<std::string, std::vector<net::Addre
 }
 
 const std::set<std::string>* StoreWriter::slices_of(const std::string& service) const {
-  const auto found = slices_.find(service);
-  return found == slices_.end() ? nullptr : &found->second;
+  const auto found = store_.slices_by_service.find(service);
+  return found == store_.slices_by_service.end() ? nullptr : &found->second;
 }
 
 Changes StoreWriter::take_changes() {

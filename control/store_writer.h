@@ -50,7 +50,6 @@ class StoreWriter {
   Pending pending_;
   std::map<std::string, std::vector<net::Address>> pod_addresses_;
   std::set<std::string> filled_pods_;  // whose ips are of pod_addresses_
-  std::map<std::string, std::set<std::string>> slices_;
 };
 
 }  // namespace podwire::control

@@ -300,23 +300,11 @@ void ServicesBuilder::rebuild(const std::string& name, const Store& store, const
 ServicesBuilder::SliceIndex ServicesBuilder::index_slices(const Store& store,
                                                           const std::set<std::string>& names) {
   SliceIndex index;
-  constexpr std::size_t kFewServices = 16;
-  const auto take = [&](const kube::EndpointSlice& slice) {
-    if (slice.service.empty()) return;
-    const std::string service = slice.meta.ns + "/" + slice.service;
-    if (names.contains(service)) index[service].push_back(&slice);
-  };
-  if (names.size() > kFewServices) {
-    for (const auto& [name, slice] : store.endpoint_slices) take(slice);
-    return index;
-  }
-  // Slices are kept by namespace/name: only those of the namespaces concerned are looked at.
-  std::set<std::string> namespaces;
-  for (const std::string& name : names) namespaces.insert(name.substr(0, name.find('/') + 1));
-  for (const std::string& ns : namespaces) {
-    for (auto it = store.endpoint_slices.lower_bound(ns);
-         it != store.endpoint_slices.end() && it->first.starts_with(ns); ++it) {
-      take(it->second);
+  for (const std::string& name : names) {
+    const auto slices = store.slices_by_service.find(name);
+    if (slices == store.slices_by_service.end()) continue;
+    for (const std::string& slice : slices->second) {
+      index[name].push_back(&store.endpoint_slices.at(slice));
     }
   }
   return index;
@@ -352,7 +340,8 @@ ServicesBuilder::Result ServicesBuilder::build(const Inputs& inputs, const ThisN
                                                bool self_changed) {
   std::set<std::string> names(inputs.changes.services.begin(), inputs.changes.services.end());
   names.insert(inputs.changes.service_endpoints.begin(), inputs.changes.service_endpoints.end());
-  if (names.empty() && !self_changed && last_ != nullptr) return {last_, nullptr};
+  const bool same_ranges = last_ != nullptr && !inputs.changes.service_cidrs;
+  if (names.empty() && !self_changed && same_ranges) return {last_, nullptr};
   std::set<std::string> changed = names;
   if (self_changed) {
     for (const auto& [name, service] : inputs.store.services) names.insert(name);
@@ -362,7 +351,8 @@ ServicesBuilder::Result ServicesBuilder::build(const Inputs& inputs, const ThisN
   const SliceIndex slices = index_slices(inputs.store, names);
   for (const std::string& name : names) rebuild(name, inputs.store, slices, self, *table);
   table->node_port_addresses = node_port_addresses(self, inputs.linux_state);
-  table->service_ranges = config_.service_ranges;
+  const auto ranges = service_ranges(config_, inputs.store);
+  table->service_ranges.assign(ranges.begin(), ranges.end());
   table->masquerade_all = config_.masquerade_all;
   last_ = std::move(table);
   Result result{last_, nullptr};

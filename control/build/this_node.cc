@@ -32,6 +32,14 @@ std::optional<net::Address> internal_ip(const kube::Node& node, net::Family fami
   return std::nullopt;
 }
 
+std::set<net::Prefix> service_ranges(const Config& config, const Store& store) {
+  std::set<net::Prefix> all(config.service_ranges.begin(), config.service_ranges.end());
+  for (const auto& [name, range] : store.service_cidrs) {
+    all.insert(range.cidrs.begin(), range.cidrs.end());
+  }
+  return all;
+}
+
 ThisNode describe_this_node(const Config& config, const Store& store,
                             const LinuxState& linux_state) {
   ThisNode self;

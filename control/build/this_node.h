@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,5 +31,8 @@ ThisNode describe_this_node(const Config& config, const Store& store,
 
 // The node's first InternalIP of the family.
 std::optional<net::Address> internal_ip(const kube::Node& node, net::Family family);
+
+// Where ClusterIPs come from: service-range and the cluster's ServiceCIDRs.
+std::set<net::Prefix> service_ranges(const Config& config, const Store& store);
 
 }  // namespace podwire::control::build

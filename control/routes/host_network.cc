@@ -41,7 +41,8 @@ void HostNetwork::follow(const Store& store, const Changes& changes,
                          const std::vector<net::Address>& wanted_neighbours) {
   mirror_.want(wanted_neighbours);
   if (started_ && store.synced) node_ports_.follow(services, changes);
-  const bool due = !learned_ || changes.nodes || changes.ip_pools || !changes.services.empty();
+  const bool due = !learned_ || changes.nodes || changes.ip_pools || changes.service_cidrs ||
+                   !changes.services.empty();
   if (!due || !started_) return;
   routes_.learn(store, changes);
   // What a crash has left behind stays until it is known what is wanted.

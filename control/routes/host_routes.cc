@@ -21,9 +21,9 @@ bool covered(const std::set<net::Prefix>& ranges, const net::Prefix& prefix) {
 }  // namespace
 
 void HostRoutes::learn(const Store& store, const Changes& changes) {
-  if (changes.nodes || changes.ip_pools || !learned_) {
+  if (changes.nodes || changes.ip_pools || changes.service_cidrs || !learned_) {
     learned_ = true;
-    ranges_ = {config_.service_ranges.begin(), config_.service_ranges.end()};
+    ranges_ = service_ranges_ = build::service_ranges(config_, store);
     for (const auto& [name, pool] : store.ip_pools) ranges_.insert(pool.cidr);
     for (const auto& [name, node] : store.nodes) {
       for (const net::Prefix& range : node.pod_cidrs) {
@@ -59,7 +59,7 @@ std::set<net::Prefix> HostRoutes::wanted() const {
   std::set<net::Prefix> all = ranges_;
   for (const auto& item : users_) {
     const net::Address& ip = item.first;
-    const bool inside = std::any_of(config_.service_ranges.begin(), config_.service_ranges.end(),
+    const bool inside = std::any_of(service_ranges_.begin(), service_ranges_.end(),
                                     [&](const net::Prefix& range) { return range.contains(ip); });
     if (!inside) all.insert(net::Prefix::host(ip));
   }

@@ -42,7 +42,7 @@ class HostRoutes {
   const Config& config_;
   std::optional<Netlink> netlink_;
   bool learned_ = false;
-  std::set<net::Prefix> ranges_;
+  std::set<net::Prefix> ranges_, service_ranges_;
   std::map<std::string, std::vector<net::Address>> cluster_ips_;  // by Service
   std::map<net::Address, unsigned> users_;
   std::optional<net::Address> node_v4_, node_v6_;

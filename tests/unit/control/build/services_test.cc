@@ -171,6 +171,22 @@ TEST_F(Services, FirstByNameKeepsAFrontendThatTwoAskFor) {
   EXPECT_EQ(cluster.problems(), "");
 }
 
+TEST_F(Services, ServiceRangesAreTheConfigurationsAndTheClusters) {
+  cluster.config.service_ranges = {prefix("10.96.0.0/16")};
+  kube::ServiceCidr range;
+  range.meta.name = "more";
+  range.cidrs = {prefix("10.97.0.0/24"), prefix("fd97::/112")};
+  cluster.writer.put(range);
+  cluster.build();
+  EXPECT_EQ(cluster.built.snapshot->services->service_ranges,
+            (std::vector{prefix("10.96.0.0/16"), prefix("10.97.0.0/24"), prefix("fd97::/112")}));
+  EXPECT_TRUE(cluster.built.snapshot->services->in_service_range(ip("10.97.0.9")));
+  cluster.writer.remove(kube::Kind::service_cidr, "more");
+  cluster.build();
+  EXPECT_EQ(cluster.built.snapshot->services->service_ranges,
+            (std::vector{prefix("10.96.0.0/16")}));
+}
+
 TEST_F(Services, NodePortAddressesFollowTheConfiguration) {
   cluster.config.node_port_addresses = {prefix("192.168.0.0/24")};
   cluster.linux_state.addresses.push_back({ip("192.168.0.200"), 24});
