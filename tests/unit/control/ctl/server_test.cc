@@ -72,6 +72,40 @@ class CtlTest : public testing::Test {
   Sources sources;
 };
 
+class ServerSource final : public ObjectSource {
+ public:
+  [[nodiscard]] std::string name() const override { return "a server"; }
+  void start(ObjectSink& /*sink*/) override {}
+  void stop() override {}
+  [[nodiscard]] std::vector<KindReport> report() const override {
+    KindReport report;
+    report.kind = kube::Kind::pod;
+    report.objects = 3;
+    report.resource_version = "77";
+    report.phase = "waiting";
+    report.watches = 2;
+    report.errors = {{"expired", 0}, {"unreachable", 5}, {"cut", 1}};
+    return {report};
+  }
+};
+
+TEST_F(CtlTest, StatusTellsOfEachKindThatAServerHas) {
+  EXPECT_EQ(result("status")["kinds"], json::array());
+  const ServerSource source;
+  bench.state.object_source = &source;
+  bench.state.source_trouble = "cannot be reached";
+  const json status = result("status");
+  EXPECT_EQ(status["sourceTrouble"], "cannot be reached");
+  EXPECT_EQ(status["kinds"],
+            json::parse(R"([{"kind":"Pod","objects":3,"resourceVersion":"77","phase":"waiting",
+      "watchingSeconds":null,"lists":0,"watches":2,"events":0,
+      "errors":{"expired":0,"unreachable":5,"cut":1}}])"));
+  const std::string text = report_text("status", status, false);
+  EXPECT_NE(text.find("trouble    cannot be reached\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("cut=1,unreachable=5\n"), std::string::npos) << text;
+  bench.state.object_source = nullptr;
+}
+
 TEST_F(CtlTest, StatusTellsWhatHoldsAndWhatDoesNot) {
   json status = result("status");
   EXPECT_EQ(status["node"], "n1");
