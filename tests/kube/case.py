@@ -160,10 +160,11 @@ class LabCase(Case):
     def address(self, pod, family=4):
         return self.lab.pods[pod].addresses[family]
 
-    def service_in_force(self, name):
+    def service_in_force(self, name, node=None):
         """Its entries in what podwired says: one for each port and family."""
         full = f"{self.namespace}/{name}"
-        return [s for s in self.node.ctl("services") if s["name"].split(":")[0] == full]
+        return [s for s in (node or self.node).ctl("services")
+                if s["name"].split(":")[0] == full]
 
     def backends(self, name):
         return {(b["address"], b["port"]) for s in self.service_in_force(name)

@@ -6,6 +6,7 @@ done here: a Pod has its addresses and is ready once the plugin has attached it.
 """
 
 import contextlib
+import os
 import shutil
 import socket
 import threading
@@ -23,6 +24,7 @@ MANIFESTS = lab.MANIFESTS
 ADDRESS_V6 = "fd00:172:18::50"
 PROXY_PORT = 7444
 POD_RANGES = ("10.244.", "fd00:10:244:")
+MOUNT = "/run/secrets/kubernetes.io/serviceaccount"
 ACCOUNT = ("podwire", "kube-system")
 POOLS = {
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -144,14 +146,15 @@ class Witness(lab.Node):
 
     def __enter__(self):
         self.wire()
-        self.lab.configure(self, self.port, self.authority)
+        self.configure()
         if self.waits:
             self.start()
         else:
-            self.process = netns.spawn(
-                self.namespace, [lab.program("podwired"), "--config", str(self.config)], self.log,
-                env=lab.clean_environment())
+            self.process = self.spawn()
         return self
+
+    def configure(self):
+        self.lab.configure(self, self.port, self.authority)
 
     def __exit__(self, *_):
         if self.process is not None and self.process.poll() is None:
@@ -165,11 +168,47 @@ class Witness(lab.Node):
             return self.ctl("status")
         return None
 
-    def ready_code(self):
-        """The status code of /readyz."""
+    def code_of(self, path, host="127.0.0.1", port=10249):
+        """The HTTP status code of a path."""
         return int(netns.run(self.namespace, [
             "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
-            "http://127.0.0.1:9111/readyz"]).stdout)
+            f"http://{host}:{port}{path}"]).stdout)
+
+
+class PodWitness(Witness):
+    """The same as the DaemonSet's container starts it: by its part of the ConfigMap, its variables,
+    and the account's files where kubelet mounts them."""
+
+    def __init__(self, kube_lab, container, config_map):
+        super().__init__(kube_lab)
+        self.container, self.data = container, config_map["data"]
+        self.files = self.folder / "serviceaccount"
+
+    def configure(self):
+        self.files.mkdir(parents=True)
+        (self.files / "token").write_text(self.lab.admin.token_of(*ACCOUNT))
+        shutil.copy(self.lab.cluster.authority.certificate, self.files / "ca.crt")
+        self.environment = {one["name"]: self.value_of(one) for one in self.container["env"]}
+        # What a test needs beside others on one machine, and not what the ConfigMap says.
+        self.write_config(None, node_name=None, uplink=None, service_range=None)
+        with self.config.open("a") as file:
+            file.write(self.data["podwired.conf"])
+
+    def value_of(self, variable):
+        source = variable["valueFrom"]
+        if "fieldRef" in source:
+            return {"spec.nodeName": self.name}[source["fieldRef"]["fieldPath"]]
+        return self.data[source["configMapKeyRef"]["key"]]
+
+    def command(self):
+        """`ip netns exec` gives it mounts of its own."""
+        mount = f'mkdir -p {MOUNT} && mount --bind "$0" {MOUNT} && exec "$@"'
+        return ["sh", "-c", mount, str(self.files), lab.program("podwired")]
+
+    def __exit__(self, *_):
+        super().__exit__()
+        with contextlib.suppress(OSError):
+            os.removedirs(MOUNT)  # as far as it is empty
 
 
 def state_of(node):

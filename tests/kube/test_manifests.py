@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from case import CONF, Case
+from case import CONF, Case, LabCase
+from cluster import ADDRESS, PORT
+from kube_lab import PodWitness, state_of
 
 STRICT = {"fieldValidation": "Strict", "dryRun": "All"}
 
@@ -61,3 +63,17 @@ class Manifests(Case):
             self.assertEqual((plugin.name, plugin.stat().st_mode & 0o777), ("podwire-cni", 0o755))
             self.assertEqual([p.name for p in (folder / "host/net.d").iterdir()],
                              ["10-podwire.conflist"])
+
+
+class Container(LabCase):
+    def test_podwired_as_its_container_starts_it(self):
+        """It finds the API server and its account, and has in force what the lab's nodes have."""
+        things = documents()
+        container, = things["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+        settings = things["ConfigMap"]
+        settings["data"] |= {"api-server-host": ADDRESS, "api-server-port": str(PORT)}
+        with PodWitness(self.lab, container, settings) as fresh:
+            self.assertIn("service account", fresh.ctl("status")["source"])
+            self.eventually(lambda: state_of(fresh) == state_of(self.node), "equal states")
+            for probe in ("livenessProbe", "readinessProbe"):
+                self.assertEqual(fresh.code_of(**container[probe]["httpGet"]), 200, probe)

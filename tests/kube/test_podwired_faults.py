@@ -247,4 +247,4 @@ class FirstContact(LabCase):
         self.eventually(fresh.answers_ctl, "podwirectl to be answered")
         self.eventually(lambda: words in (fresh.ctl("status")["sourceTrouble"] or ""), words)
         self.assertFalse(fresh.ctl("status")["synced"])
-        self.assertEqual(fresh.ready_code(), 503)
+        self.assertEqual(fresh.code_of("/readyz"), 503)

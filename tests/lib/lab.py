@@ -64,6 +64,7 @@ class Node:
         self.folder = FOLDER / name
         self.run_dir, self.log = self.folder / "run", self.folder / "podwired.log"
         self.config = self.folder / "podwired.conf"
+        self.environment = {}
         self.process = None
 
     def write_config(self, manifests, **overrides):
@@ -90,9 +91,7 @@ class Node:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             ready.bind(str(notify))
             ready.settimeout(0.02)
-            self.process = netns.spawn(
-                self.namespace, [program("podwired"), "--config", str(self.config)], self.log,
-                env={**clean_environment(), "NOTIFY_SOCKET": str(notify)})
+            self.process = self.spawn(NOTIFY_SOCKET=str(notify))
             (self.folder / "pid").write_text(str(self.process.pid))
 
             def said_ready():
@@ -105,6 +104,13 @@ class Node:
                                  self.process)
             except (RuntimeError, TimeoutError) as error:
                 raise RuntimeError(f"{error}\n{log_tail(self.log)}") from None
+
+    def spawn(self, **environment):
+        return netns.spawn(self.namespace, [*self.command(), "--config", str(self.config)],
+                           self.log, env={**clean_environment(), **self.environment, **environment})
+
+    def command(self):
+        return [program("podwired")]
 
     def stop(self, signal_number=15, timeout_s=10):
         """Ends podwired and returns its exit code (None when it was not our child)."""
