@@ -229,7 +229,7 @@ class Runner:
         if code != 0:
             print(output[-6000:])
             return self.tally.fail("kube", "the control plane does not build")
-        self.privileged("kube", ["/usr/bin/python3", "-uB", "tests/kube/run.py"], 600,
+        self.privileged("kube", ["/usr/bin/python3", "-uB", "tests/kube/run.py"], 900,
                         ["tests/apiserver/watcher"])
 
     def apiserver(self):
