@@ -203,7 +203,7 @@ std::size_t Client::discard_sent() {
     count += frames.size();
     rte_pktmbuf_free_bulk(const_cast<rte_mbuf**>(frames.data()),
                           static_cast<unsigned>(frames.size()));
-    sink->clear();
+    (void)sink->take();
   }
   return count;
 }
@@ -292,6 +292,10 @@ void Client::close(std::uint32_t first, std::uint32_t count) {
     if (i % 64 == 0) world_.shared().quiescence.report(0);
   }
   rest();
+}
+
+void Client::renew_policies() {
+  add_policies(world_, options_.protocol);
 }
 
 void Client::rest() {

@@ -70,6 +70,8 @@ class Client {
   void establish(std::uint32_t first, std::uint32_t count);
   // Ends them and lets their slots be used again.
   void close(std::uint32_t first, std::uint32_t count);
+  // Makes the policies of its pods anew in world().policies, without publishing them.
+  void renew_policies();
   // Every erased slot's grace period ends.
   void rest();
 
