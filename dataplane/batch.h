@@ -85,7 +85,8 @@ class Batch {
   }
   void clear() { size_ = 0; }
 
-  // Keeps the packets for which `stays(packet)` is true, in order. Returns how many stay.
+  // Keeps the packets for which `stays(packet)` is true, in order. Until it returns, those that
+  // have not been asked about stand where they stood. Returns how many stay.
   template <typename F>
   unsigned keep_if(F&& stays) {
     unsigned kept = 0;

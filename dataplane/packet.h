@@ -41,6 +41,7 @@ struct Packet {
   std::uint8_t protocol = 0;  // of the transport, after IPv6 extension headers
   Source source = Source::uplink;
 
+  bool plain : 1 = false;  // the first of its flow, parsed by Opening
   bool fresh : 1 = false;  // no flow yet, or one to be judged again: takes the new-flow stages
   bool reply : 1 = false;  // `flow` is the reply direction's
   bool first_fragment : 1 = false;  // more fragments follow
@@ -95,6 +96,7 @@ struct Admission {
   net::be16 new_destination_port;
   const tables::Frontend* frontend = nullptr;         // null: no Service is involved
   const std::vector<tables::Backend>* set = nullptr;  // of a Service: those that serve the packet
+  const tables::Backend* backend = nullptr;           // the one of them that was drawn
   std::uint32_t reply_hash = 0;  // of the key that the reply will have; a guess, for prefetching
   bool hides_client = false;     // of a Service: the client is masqueraded whatever the backend
   bool masquerade = false;       // source becomes this node's address

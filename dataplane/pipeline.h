@@ -1,8 +1,8 @@
 // The packet's way, in order. Start reading here.
 //
-// rx -+- parse - decap - track -+- known ------------------------+- rewrite - route - encap -+- tx
-//     |                         +- new - service - policy - admit +                          |
-//     +- fast path: known flows, nothing odd about the packet -------------------------------+
+// rx +- parse - decap - track -+- known --------------------------+- rewrite - route - encap -+- tx
+//    |                         +- new-service-policy-admit-start -+                           |
+//    +- fast path: known flows, nothing odd about the packet ---------------------------------+
 //
 // Known flows carry their verdict, their rewrite and their route: the fast path takes nearly all of
 // their packets. Only new flows, or flows admitted under an older policy, pay for service choice
@@ -16,6 +16,7 @@
 #include "dataplane/stages/fast_path.h"
 #include "dataplane/stages/fragments.h"
 #include "dataplane/stages/hold.h"
+#include "dataplane/stages/opening.h"
 #include "dataplane/stages/parse.h"
 #include "dataplane/stages/policy.h"
 #include "dataplane/stages/rewrite.h"
@@ -31,7 +32,7 @@ inline void pipeline_parsed(Batch& batch, Worker& w) noexcept {
   run<stages::Track>(batch, w);
   // New flows one at a time and in place: the second packet of a burst finds the flow that the
   // first one made, and order inside a flow is kept.
-  run_fresh<stages::Service, stages::Policy, stages::Admit>(batch, w);
+  run_fresh<stages::Service, stages::Policy, stages::Admit, stages::Start>(batch, w);
   run<stages::Rewrite, stages::Route, stages::Encap, stages::Tx>(batch, w);
 }
 
@@ -50,7 +51,10 @@ inline unsigned pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
   for (unsigned i = 0;; ++i, ++left) {
     const Fate fate = fast_path.carry(i);
     if (i == burst.size()) break;
-    batch.append(burst[i].mbuf, burst[i].in_port);
+    const auto [mbuf, in_port, handed] = burst[i];
+    const auto hash = fate == Fate::later ? fast_path.plain_hash(i) : std::nullopt;
+    Packet& packet = batch.append(mbuf, in_port);
+    if (hash) (void)stages::Opening::take(packet, *hash, w);
     if (fate == Fate::in_place) pipeline(batch, w);
   }
   w.counters.fast_path.add(burst.size() - left - fast_path.handed_over());

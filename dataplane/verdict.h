@@ -2,11 +2,18 @@
 // reason.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "dataplane/reasons.h"
 
 namespace podwire {
+
+struct Packet;
+struct Worker;
+
+// What a stage does for a packet ahead of its decision (stage.h).
+using Step = void (*)(Packet&, Worker&) noexcept;
 
 class [[nodiscard]] Verdict {
  public:

@@ -2,10 +2,11 @@
 // it is a copy and a mask. No padding: keys are compared as bytes.
 #pragma once
 
-#include <emmintrin.h>
+#include <smmintrin.h>
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/net/address.h"
 
@@ -57,6 +58,15 @@ inline V4::Key make_key(std::uint8_t protocol, net::be16 zone, net::be32 source,
                    _mm_set_epi32(static_cast<int>(ports), static_cast<int>(destination.raw()),
                                  static_cast<int>(source.raw()), static_cast<int>(first)));
   return key;
+}
+
+[[nodiscard]] inline bool equal(const V4::Key& a, const V4::Key& b) {
+  const __m128i difference = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(&a)),
+                                           _mm_loadu_si128(reinterpret_cast<const __m128i*>(&b)));
+  return _mm_testz_si128(difference, difference) != 0;
+}
+[[nodiscard]] inline bool equal(const V6::Key& a, const V6::Key& b) {
+  return std::memcmp(&a, &b, sizeof a) == 0;
 }
 
 // Source and destination exchanged.

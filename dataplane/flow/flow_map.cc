@@ -62,22 +62,24 @@ net::Delta address_delta(const typename F::Key& key, const typename F::Rewrite& 
 
 template <typename F>
 Deltas deltas_of(const typename F::Key& key, const typename F::Rewrite& rewrite) {
-  const std::uint16_t addresses = address_delta<F>(key, rewrite).folded();
-  net::Delta ports;
-  ports.change(key.source_port, rewrite.source_port)
-      .change(key.destination_port, rewrite.destination_port);
+  const net::Delta addresses = address_delta<F>(key, rewrite);
+  const auto with_ports = [&](net::Delta delta) {
+    return plain_zero(delta.change(key.source_port, rewrite.source_port)
+                          .change(key.destination_port, rewrite.destination_port)
+                          .folded());
+  };
   constexpr bool kV4 = F::family == net::Family::v4;
-  Deltas deltas{plain_zero(addresses), 0};
+  Deltas deltas{plain_zero(addresses.folded()), 0};
   switch (key.protocol) {
     case net::protocol::tcp:
     case net::protocol::udp:
-      deltas.l4 = plain_zero(net::fold(std::uint64_t{addresses} + ports.folded()));
+      deltas.l4 = with_ports(addresses);
       break;
     case net::protocol::icmpv6:
-      if (!kV4) deltas.l4 = plain_zero(net::fold(std::uint64_t{addresses} + ports.folded()));
+      if (!kV4) deltas.l4 = with_ports(addresses);
       break;
     case net::protocol::icmp:
-      if (kV4) deltas.l4 = plain_zero(ports.folded());
+      if (kV4) deltas.l4 = with_ports({});
       break;
     default:
       break;
@@ -192,23 +194,26 @@ bool FlowMap<F>::claim_in(std::uint32_t group, unsigned& lane) noexcept {
 
 // A place for a key of this hash, BUSY; kNoSlot when its whole chain is full.
 template <typename F>
-SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
+[[gnu::always_inline]] inline SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
   const std::uint32_t group = first_group(hash);
-  unsigned lane = 0;
-  if (claim_in(group, lane)) [[likely]]
-    return group * 16 + lane;
-  return claim_further(hash);
+  const Lanes tags(groups_[group].tags, std::memory_order_acquire);
+  if (const unsigned free = tags.equal(lane::empty); free != 0) [[likely]] {
+    const auto lane = static_cast<unsigned>(std::countr_zero(free));
+    if (groups_[group].change_tag(lane, lane::empty, lane::busy)) [[likely]]
+      return group * 16 + lane;
+  }
+  return claim_anywhere(hash);
 }
 
-// The first group is full. Groups that were passed count it from before it can be seen until after
-// it is gone.
+// Groups that were passed, being full, count it from before it can be seen until after it is gone.
 template <typename F>
-SlotId FlowMap<F>::claim_further(std::uint32_t hash) noexcept {
+SlotId FlowMap<F>::claim_anywhere(std::uint32_t hash) noexcept {
   Chain chain(*this, hash);
+  unsigned lane = 0;
+  if (claim_in(chain.group(), lane)) return chain.group() * 16 + lane;
   for (unsigned n = 1; n < kChain; ++n) {
     groups_[chain.group()].add_overflow(1);
     chain.next();
-    unsigned lane = 0;
     if (claim_in(chain.group(), lane)) return chain.group() * 16 + lane;
   }
   chain = Chain(*this, hash);
@@ -252,8 +257,9 @@ bool FlowMap<F>::reserve(const Pair& pair, std::uint32_t now_seconds) noexcept {
 }
 
 template <typename F>
-void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
-                      std::uint32_t now_seconds) noexcept {
+[[gnu::always_inline]] inline void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow,
+                                                    const Key& reply,
+                                                    std::uint32_t now_seconds) noexcept {
   const State state = first_state(flow.forward.protocol, flow.tcp_flags);
   const bool translates = !same(reversed(reply), flow.forward);
   const Deltas deltas = translates ? deltas_of<F>(flow.forward, flow.rewrite) : Deltas{};
@@ -293,7 +299,8 @@ void FlowMap<F>::fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply
 // No other entry of the key of our tentative one, as one look at its first group proves for nearly
 // every key.
 template <typename F>
-bool FlowMap<F>::is_alone(SlotId slot, std::uint32_t hash) const noexcept {
+[[gnu::always_inline]] inline bool FlowMap<F>::is_alone(SlotId slot,
+                                                        std::uint32_t hash) const noexcept {
   const std::uint32_t group = first_group(hash);
   const Lanes tags(groups_[group].tags, std::memory_order_seq_cst);
   return slot / 16 == group && tags.overflow() == 0 &&
@@ -327,11 +334,15 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
   return Contest::won;
 }
 
+template <typename F>
+[[gnu::always_inline]] inline bool FlowMap<F>::wins(SlotId slot, std::uint32_t hash,
+                                                    SlotId forward) noexcept {
+  return is_alone(slot, hash) || outlasts(slot, hash, forward);
+}
+
 // Waits a moment only: a rival that is not running holds nobody up, it is cancelled.
 template <typename F>
-bool FlowMap<F>::wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept {
-  if (is_alone(slot, hash)) [[likely]]
-    return true;
+bool FlowMap<F>::outlasts(SlotId slot, std::uint32_t hash, SlotId forward) noexcept {
   for (unsigned n = 0;; ++n) {
     const Contest contest = contend(slot, hash, forward, n >= kPatience);
     if (contest != Contest::waits) return contest == Contest::won;
@@ -345,7 +356,7 @@ bool FlowMap<F>::wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept 
 // Both filled entries: tentative, contest, committed. False when a rival was first: then both are
 // withdrawn.
 template <typename F>
-bool FlowMap<F>::publish(const Pair& pair) noexcept {
+[[gnu::always_inline]] inline bool FlowMap<F>::publish(const Pair& pair) noexcept {
   Group& reply = groups_[pair.reply / 16];
   Group& forward = groups_[pair.forward / 16];
   const unsigned reply_lane = pair.reply % 16, forward_lane = pair.forward % 16;

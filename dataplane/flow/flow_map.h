@@ -119,8 +119,10 @@ class FlowMap {
   // For a caller who has just looked for flow.forward and not found it; `hash` is its.
   Inserted insert(const NewFlow<F>& flow, std::uint32_t hash, std::uint32_t now_seconds) noexcept;
   // For a key that is likely to be entered next, whose tags are in the cache: prefetches the place
-  // that it will get.
-  void prefetch_place(std::uint32_t hash) const noexcept;
+  // that it will get, of a forward entry or of a reply's; or the tags of its second group.
+  void prefetch_place(std::uint32_t hash, bool forward) const noexcept;
+  // Those tags being in the cache: the place there, if the first group is full.
+  void prefetch_second_place(std::uint32_t hash, bool forward) const noexcept;
 
   // A packet of the flow passed: counts it, keeps the flow alive and moves its state on.
   // `flags` are TCP's, the first chunk's type for SCTP, else 0. Writes the packet's own direction's
@@ -228,9 +230,8 @@ class FlowMap {
   [[nodiscard]] std::uint32_t first_group(std::uint32_t hash) const noexcept {
     return static_cast<std::uint32_t>((std::uint64_t{hash} * group_count_) >> 32);
   }
-  static bool same(const Key& a, const Key& b) noexcept {
-    return std::memcmp(&a, &b, sizeof(Key)) == 0;
-  }
+  static bool same(const Key& a, const Key& b) noexcept { return equal(a, b); }
+  void prefetch_lane(std::uint32_t group, unsigned mask, bool forward) const noexcept;
   void prefetch_entry(std::uint32_t place) const noexcept {
     const auto* entry = reinterpret_cast<const std::uint8_t*>(&flows_[place]);
     for (std::size_t line = 0; line < sizeof(Flow<F>); line += 64) {
@@ -250,7 +251,7 @@ class FlowMap {
   };
   bool reserve(const Pair& pair, std::uint32_t now_seconds) noexcept;
   SlotId claim(std::uint32_t hash) noexcept;
-  SlotId claim_further(std::uint32_t hash) noexcept;
+  SlotId claim_anywhere(std::uint32_t hash) noexcept;
   bool claim_in(std::uint32_t group, unsigned& lane) noexcept;
   bool take_rested(std::uint32_t group, unsigned lane) noexcept;
   void fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
@@ -258,6 +259,7 @@ class FlowMap {
   bool publish(const Pair& pair) noexcept;
   [[nodiscard]] bool is_alone(SlotId slot, std::uint32_t hash) const noexcept;
   bool wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept;
+  bool outlasts(SlotId slot, std::uint32_t hash, SlotId forward) noexcept;
   Contest contend(SlotId slot, std::uint32_t hash, SlotId forward, bool impatient) noexcept;
   bool help(SlotId reply, const Key& forward_key) noexcept;
   void withdraw(SlotId slot, std::uint32_t hash) noexcept;
@@ -318,19 +320,35 @@ inline std::uint32_t FlowMap<F>::hint(std::uint32_t hash) const noexcept {
 }
 
 template <typename F>
-inline void FlowMap<F>::prefetch_place(std::uint32_t hash) const noexcept {
-  const std::uint32_t group = first_group(hash);
-  const Lanes tags(groups_[group].tags, std::memory_order_relaxed);
+inline void FlowMap<F>::prefetch_place(std::uint32_t hash, bool forward) const noexcept {
+  const Lanes tags(groups_[first_group(hash)].tags, std::memory_order_relaxed);
   const unsigned free = tags.equal(lane::empty);
-  if (free == 0) {
-    Chain chain(*this, hash);
-    chain.next();
-    __builtin_prefetch(&groups_[chain.group()]);
+  if (free != 0) prefetch_lane(first_group(hash), free, forward);
+  if (free != 0 && tags.overflow() == 0) [[likely]]
     return;
-  }
-  const std::uint32_t place = index(group * 16 + static_cast<unsigned>(std::countr_zero(free)));
+  Chain chain(*this, hash);
+  chain.next();
+  __builtin_prefetch(&groups_[chain.group()]);
+}
+
+template <typename F>
+inline void FlowMap<F>::prefetch_second_place(std::uint32_t hash, bool forward) const noexcept {
+  const Lanes first(groups_[first_group(hash)].tags, std::memory_order_relaxed);
+  if (first.equal(lane::empty) != 0) [[likely]]
+    return;
+  Chain chain(*this, hash);
+  chain.next();
+  const Lanes tags(groups_[chain.group()].tags, std::memory_order_relaxed);
+  if (const unsigned free = tags.equal(lane::empty)) prefetch_lane(chain.group(), free, forward);
+}
+
+// The first of the group's lanes in the mask.
+template <typename F>
+inline void FlowMap<F>::prefetch_lane(std::uint32_t group, unsigned mask,
+                                      bool forward) const noexcept {
+  const std::uint32_t place = index(group * 16 + static_cast<unsigned>(std::countr_zero(mask)));
   prefetch_entry(place);
-  __builtin_prefetch(&records_[place], 1);
+  if (forward) __builtin_prefetch(&records_[place], 1);
 }
 
 template <typename F>

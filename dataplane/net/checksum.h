@@ -6,6 +6,7 @@
 // applied to each of its packets. Plain functions, usable from any thread.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -14,12 +15,11 @@
 
 namespace podwire::net {
 
-// A running sum: 64 bits wide, folded at the end, so that adding needs no carry handling.
+// A running sum: 64 bits wide, folded at the end, so that adding needs no carry handling. Adding
+// the halves, exchanged, leaves in the upper one both halves and the carry.
 [[nodiscard]] constexpr std::uint16_t fold(std::uint64_t sum) noexcept {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>((sum & 0xffff) + (sum >> 16));
+  const auto half = static_cast<std::uint32_t>((sum + std::rotl(sum, 32)) >> 32U);
+  return static_cast<std::uint16_t>((half + std::rotl(half, 16)) >> 16U);
 }
 
 // Adds `bytes` to `sum`. The range starts at an even offset of what is summed; an odd last byte

@@ -30,12 +30,13 @@ class Ports {
   Ports(const DataplaneConfig& config, Worker& w)
       : w_(w),
         least_(config.masquerade_port_min),
-        count_(config.masquerade_port_max - least_ + 1U),
-        start_(draw()) {}
+        count_(config.masquerade_port_max - least_ + 1U) {}
 
-  // The port of the n-th try, or nothing when every port, or the bound, was tried.
+  // The port of the n-th try, or nothing when every port, or the bound, was tried. To be asked for
+  // in turn.
   [[nodiscard]] std::optional<net::be16> at(unsigned n) {
     if (n >= std::min(count_, kTries)) return std::nullopt;
+    if (n == 0) start_ = draw();
     const unsigned offset = count_ <= kTries ? (start_ + n) % count_ : draw();
     return net::be16(static_cast<std::uint16_t>(least_ + offset));
   }
@@ -45,7 +46,7 @@ class Ports {
     return static_cast<unsigned>(((w_.random() >> 32U) * std::uint64_t{count_}) >> 32U);
   }
   Worker& w_;
-  unsigned least_, count_, start_;
+  unsigned least_, count_, start_ = 0;
 };
 
 template <typename F>
@@ -101,7 +102,7 @@ Verdict enter(Packet& p, const Admission& a, Worker& w) {
         p.flow = entry;
         p.reply = false;
         p.fresh = false;
-        count_passed(p, *entry, w);
+        map.passed(*entry, p.l3_length, p.protocol, flow.tcp_flags, w.now_seconds);
         return Verdict::next();
       case flow::Outcome::exists:
         if (join<F>(p, flow.forward, w)) return Verdict::next();
@@ -124,11 +125,20 @@ bool has_masquerade_address(const Packet& p, const tables::RouteTable& routes) {
 
 }  // namespace
 
-void Admit::hint(Packet& p, Worker& w) noexcept {
+void Admit::seek(Packet& p, Worker& w) noexcept {
   const Admission& a = w.admissions[p.admission];
   if (a.judge_again) return;
-  by_family(p,
-            [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(a.reply_hash); });
+  by_family(p, [&]<typename F>(F) {
+    w.shared.flows->template map<F>().prefetch_place(a.reply_hash, false);
+  });
+}
+
+void Admit::seek_further(Packet& p, Worker& w) noexcept {
+  const Admission& a = w.admissions[p.admission];
+  if (a.judge_again) return;
+  by_family(p, [&]<typename F>(F) {
+    w.shared.flows->template map<F>().prefetch_second_place(a.reply_hash, false);
+  });
 }
 
 Verdict Admit::decide(Packet& p, Worker& w) noexcept {

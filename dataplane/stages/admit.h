@@ -12,7 +12,9 @@ namespace podwire::stages {
 
 struct Admit {
   static constexpr std::string_view name = "admit";
-  static void hint(Packet& p, Worker& w) noexcept;
+  static void seek(Packet& p, Worker& w) noexcept;  // the place of the reply
+  static void seek_further(Packet& p, Worker& w) noexcept;
+  static constexpr std::array<Step, 2> steps{seek, seek_further};
   static Verdict decide(Packet& p, Worker& w) noexcept;
 };
 

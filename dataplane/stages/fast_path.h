@@ -6,6 +6,7 @@
 // the packets themselves, in order.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "dataplane/stages/fast_path_classify.h"
@@ -36,6 +37,11 @@ class FastPath {
   Fate carry(unsigned& i) noexcept;
   // Of the frames before carry()'s place: those that are another worker's now.
   [[nodiscard]] unsigned handed_over() const noexcept { return handed_over_; }
+  // Of a frame that is `later`: its key's hash, when it is TCP or UDP over IPv4, untunnelled.
+  [[nodiscard]] std::optional<std::uint32_t> plain_hash(unsigned i) const noexcept {
+    if (kinds_[i] != Kind::v4) return std::nullopt;
+    return hashes_[i];
+  }
 
  private:
   using Kind = Classifier::Kind;

@@ -74,6 +74,7 @@ Verdict from_self(Packet& p, Worker& w) {
 }  // namespace
 
 Verdict Parse::decide(Packet& p, Worker& w) noexcept {
+  if (p.plain) return Verdict::next();
   if (p.in_port == kNoPort) return from_self(p, w);
   const PortInfo* port = w.snapshot->ports->find(p.in_port);
   if (port == nullptr) return Verdict::drop(Reason::port_down);

@@ -8,32 +8,12 @@
 namespace podwire::stages {
 namespace {
 
-using net::Address;
-
 constexpr std::uint16_t kVxlanPort = 4789;  // RFC 7348 section 5
 constexpr unsigned kMaxDatagram = 65535;
 constexpr unsigned kMinSegment = 48;  // as Linux's TCP_MIN_SND_MSS; less only multiplies packets
 
 bool is_tunnel(std::uint8_t protocol) {
   return protocol == net::protocol::ipip || protocol == net::protocol::ipv6;
-}
-
-// Once ports are known: pods may not tunnel, may not run ahead of the first sync, and find no more
-// than echo at their gateway.
-Verdict finish(Packet& p, const tables::PortInfo* port, const Address& gateway,
-               std::uint8_t echo_request, Worker& w) {
-  const bool local = p.source == Source::pod || p.source == Source::host;
-  if (local && p.destination_address() == gateway) {
-    const bool whole = !p.first_fragment && !p.later_fragment;
-    const bool icmp = p.protocol == net::protocol::icmp || p.protocol == net::protocol::icmpv6;
-    if (whole && icmp && *p.l4() == echo_request) return answer_echo(p, *port);
-    return Verdict::drop(Reason::bad_address);
-  }
-  if (p.source != Source::pod) return Verdict::next();
-  if (!w.snapshot->synced) return Verdict::drop(Reason::not_synced);
-  const bool vxlan =
-      p.protocol == net::protocol::udp && p.destination_port == net::be16(kVxlanPort);
-  return vxlan || is_tunnel(p.protocol) ? Verdict::drop(Reason::pod_tunnel) : Verdict::next();
 }
 
 // A fragment's place must make sense by itself (RFC 791 section 3.2, RFC 8200 section 4.5).
@@ -65,6 +45,22 @@ bool offloads_fit(const Packet& p) {
 
 }  // namespace
 
+Verdict check_use(Packet& p, const tables::PortInfo* port, const Worker& w) noexcept {
+  const bool v4 = p.family == net::Family::v4;
+  const bool local = p.source == Source::pod || p.source == Source::host;
+  if (local && p.destination_address() == (v4 ? kGatewayV4 : kGatewayV6)) {
+    const bool whole = !p.first_fragment && !p.later_fragment;
+    const bool icmp = p.protocol == net::protocol::icmp || p.protocol == net::protocol::icmpv6;
+    if (whole && icmp && *p.l4() == (v4 ? 8 : 128)) return answer_echo(p, *port);
+    return Verdict::drop(Reason::bad_address);
+  }
+  if (p.source != Source::pod) return Verdict::next();
+  if (!w.snapshot->synced) return Verdict::drop(Reason::not_synced);
+  const bool vxlan =
+      p.protocol == net::protocol::udp && p.destination_port == net::be16(kVxlanPort);
+  return vxlan || is_tunnel(p.protocol) ? Verdict::drop(Reason::pod_tunnel) : Verdict::next();
+}
+
 void cut(rte_mbuf* mbuf, std::uint32_t length) noexcept {
   if (mbuf->pkt_len <= length) return;
   rte_mbuf* last = mbuf;
@@ -84,7 +80,6 @@ void cut(rte_mbuf* mbuf, std::uint32_t length) noexcept {
 
 Verdict parse_payload(Packet& p, const std::optional<FragmentPlace>& place, unsigned length,
                       const tables::PortInfo* port, Worker& w) noexcept {
-  const bool v4 = p.family == net::Family::v4;
   if (place) {
     if (const Verdict v = check_place(*place); !v.goes_on()) return v;
     if (p.source == Source::uplink && is_tunnel(p.protocol)) {
@@ -101,7 +96,7 @@ Verdict parse_payload(Packet& p, const std::optional<FragmentPlace>& place, unsi
   } else if (const Verdict v = parse_l4(p, length); !v.goes_on()) {
     return v;
   }
-  const Verdict v = finish(p, port, v4 ? kGatewayV4 : kGatewayV6, v4 ? 8 : 128, w);
+  const Verdict v = check_use(p, port, w);
   return v.goes_on() && place ? w.fragments->track(p, *place, w) : v;
 }
 

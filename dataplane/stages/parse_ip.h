@@ -25,6 +25,13 @@ void cut(rte_mbuf* mbuf, std::uint32_t length) noexcept;
 Verdict parse_v4(Packet& p, const tables::PortInfo* port, Worker& w) noexcept;
 Verdict parse_v6(Packet& p, const tables::PortInfo* port, Worker& w) noexcept;
 
+// What this port may send, and what is an address of one host.
+Verdict check_v4_addresses(const Packet& p, const tables::PortInfo* port, const Worker& w) noexcept;
+
+// Once ports are known: pods may not tunnel, may not run ahead of the first sync, and find no more
+// than echo at their gateway.
+Verdict check_use(Packet& p, const tables::PortInfo* port, const Worker& w) noexcept;
+
 // The transport header, what the family does not matter for, and the fragment table. `place` is
 // empty for a whole datagram; `length` is the payload's, from p.l4_offset.
 Verdict parse_payload(Packet& p, const std::optional<FragmentPlace>& place, unsigned length,

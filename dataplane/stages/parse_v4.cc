@@ -27,7 +27,10 @@ bool is_host_v4(net::be32 address) {
   return first != 0 && first != 127 && first < 224;
 }
 
-Verdict check_v4_addresses(const Packet& p, const tables::PortInfo* port, const Worker& w) {
+}  // namespace
+
+Verdict check_v4_addresses(const Packet& p, const tables::PortInfo* port,
+                           const Worker& w) noexcept {
   const net::Ipv4& ip = p.ipv4();
   if (p.source == Source::pod && (!port->has_v4 || ip.source != port->v4.v4())) {
     return Verdict::drop(Reason::spoofed_ip);
@@ -44,8 +47,6 @@ Verdict check_v4_addresses(const Packet& p, const tables::PortInfo* port, const 
   }
   return Verdict::next();
 }
-
-}  // namespace
 
 Verdict parse_v4(Packet& p, const tables::PortInfo* port, Worker& w) noexcept {
   const Left left(p);

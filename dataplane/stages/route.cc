@@ -87,14 +87,36 @@ std::atomic<std::uint64_t>* remembered(const Packet& p, const tables::Snapshot& 
   });
 }
 
+NextHopId next_hop(const net::Address& source, const net::Address& destination,
+                   const tables::RouteTable& routes) {
+  const NextHopId id = routes.find(destination);
+  const NextHopId twin = routes.at(id).pod_source_twin;
+  const bool from_pod = twin != tables::kNoNextHop && routes.pools.find(source) != nullptr;
+  return from_pod ? twin : id;
+}
+
 }  // namespace
 
 NextHopId find_next_hop(const Packet& p, const tables::RouteTable& routes) noexcept {
-  const NextHopId id = routes.find(p.destination_address());
-  const NextHopId twin = routes.at(id).pod_source_twin;
-  const bool from_pod =
-      twin != tables::kNoNextHop && routes.pools.find(p.source_address()) != nullptr;
-  return from_pod ? twin : id;
+  return next_hop(p.source_address(), p.destination_address(), routes);
+}
+
+const NextHop* first_hop(const Packet& p, Worker& w) noexcept {
+  const auto& flow = flow_of<flow::V4>(p);
+  const tables::RouteTable& routes = *w.snapshot->routes;
+  auto* memory = remembered(p, *w.snapshot);
+  if (memory == nullptr) return nullptr;
+  const std::uint64_t from = way_from(p, w);
+  NextHopId id = flow::Way::next_hop(memory->load(std::memory_order_relaxed), from);
+  if (id != tables::kNoNextHop) return &routes.at(id);
+  id = next_hop(net::Address::from_v4(flow.rewrite.source),
+                net::Address::from_v4(flow.rewrite.destination), routes);
+  const NextHop& hop = routes.at(id);
+  if (hop.kind == NextHopKind::none || refusal(p, hop, *w.snapshot) != Reason::none) {
+    return nullptr;
+  }
+  memory->store(flow::Way::to(from, id), std::memory_order_relaxed);
+  return &hop;
 }
 
 Verdict Route::decide(Packet& p, Worker& w) noexcept {

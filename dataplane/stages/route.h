@@ -19,6 +19,10 @@ struct Route {
   static Verdict decide(Packet& p, Worker& w) noexcept;
 };
 
+// Where the flow of a packet, which has not been rewritten yet, goes from where it came: remembered
+// in the flow. Null when nothing leads there, or it may not go.
+const tables::NextHop* first_hop(const Packet& p, Worker& w) noexcept;
+
 // The next hop of the packet as it stands, by the tables alone.
 tables::NextHopId find_next_hop(const Packet& p, const tables::RouteTable& routes) noexcept;
 

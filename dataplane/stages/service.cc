@@ -99,7 +99,7 @@ void send_to(const Backend& backend, Admission& a) {
 
 // 32 random bits for a new flow: the same for all its packets of one second, so that it does not
 // matter which of them are decided together.
-std::uint64_t draw(const Packet& p, const Admission& a, const Worker& w) {
+std::uint64_t random_bits(const Packet& p, const Admission& a, const Worker& w) {
   const auto mixed = [](std::uint64_t x) {
     x *= 0x9e3779b97f4a7c15ULL;
     return x ^ (x >> 32U);
@@ -112,20 +112,6 @@ std::uint64_t draw(const Packet& p, const Admission& a, const Worker& w) {
   x = mixed(x ^ low);
   if (p.family == net::Family::v6) x = mixed(mixed(x ^ source_high) ^ high);
   return mixed(mixed(x ^ ports)) >> 32U;
-}
-
-void choose(const Packet& p, Admission& a, const Worker& w) {
-  a.source = p.source_address();
-  a.destination = a.new_destination = p.destination_address();
-  a.source_port = p.source_port;
-  a.destination_port = a.new_destination_port = p.destination_port;
-  a.frontend = w.snapshot->services->find(a.destination, a.destination_port, p.protocol);
-  if (a.frontend == nullptr) return;
-  const Choice choice = choose_set(p, a, *w.snapshot);
-  a.set = choice.backends;
-  a.hides_client = choice.masquerade;
-  if (a.set->empty()) return;
-  send_to((*a.set)[(draw(p, a, w) * a.set->size()) >> 32U], a);
 }
 
 // The client's last backend in place of the one chosen, which else is its next.
@@ -172,16 +158,42 @@ typename F::Key likely_reply(const Packet& p, const Admission& a) {
 
 }  // namespace
 
-void Service::key(Packet& p, Worker& w) noexcept {
+void Service::seek(Packet& p, Worker& w) noexcept {
   if (w.admissions[p.admission].judge_again) return;
   w.snapshot->services->prefetch(p.destination_address(), p.destination_port, p.protocol);
-  by_family(p, [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(p.hash); });
+  by_family(p,
+            [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(p.hash, true); });
 }
 
-void Service::hint(Packet& p, Worker& w) noexcept {
+void Service::find(Packet& p, Worker& w) noexcept {
   Admission& a = w.admissions[p.admission];
   if (a.judge_again) return;
-  choose(p, a, w);
+  a.source = p.source_address();
+  a.destination = a.new_destination = p.destination_address();
+  a.source_port = p.source_port;
+  a.destination_port = a.new_destination_port = p.destination_port;
+  a.frontend = w.snapshot->services->find(a.destination, a.destination_port, p.protocol);
+  if (a.frontend != nullptr) __builtin_prefetch(a.frontend->service.get());
+  by_family(p, [&]<typename F>(F) {
+    w.shared.flows->template map<F>().prefetch_second_place(p.hash, true);
+  });
+}
+
+void Service::draw(Packet& p, Worker& w) noexcept {
+  Admission& a = w.admissions[p.admission];
+  if (a.frontend == nullptr) return;
+  const Choice choice = choose_set(p, a, *w.snapshot);
+  a.set = choice.backends;
+  a.hides_client = choice.masquerade;
+  if (a.set->empty()) return;
+  a.backend = &(*a.set)[(random_bits(p, a, w) * a.set->size()) >> 32U];
+  __builtin_prefetch(a.backend);
+}
+
+void Service::choose(Packet& p, Worker& w) noexcept {
+  Admission& a = w.admissions[p.admission];
+  if (a.judge_again) return;
+  if (a.backend != nullptr) send_to(*a.backend, a);
   by_family(p, [&]<typename F>(F) {
     auto& map = w.shared.flows->template map<F>();
     a.reply_hash = map.hash(likely_reply<F>(p, a));

@@ -3,9 +3,9 @@
 // The choice of backend and of masquerading is that of kube-proxy's nftables mode; the README has
 // the table. Nothing is written to the packet: the choice stands in its Admission.
 //
-// The choice depends on the packet and the snapshot alone, session affinity excepted: `key` makes
-// it for all fresh packets of a burst, so that the places of both directions in the flow table are
-// on their way to the cache when the first of them is decided.
+// The choice depends on the packet and the snapshot alone, session affinity excepted: the steps
+// make it for all fresh packets of a burst, so that the places of both directions in the flow table
+// are on their way to the cache when the first of them is decided.
 #pragma once
 
 #include <string_view>
@@ -17,8 +17,11 @@ namespace podwire::stages {
 
 struct Service {
   static constexpr std::string_view name = "service";
-  static void key(Packet& p, Worker& w) noexcept;
-  static void hint(Packet& p, Worker& w) noexcept;
+  static void seek(Packet& p, Worker& w) noexcept;    // the place of the frontend
+  static void find(Packet& p, Worker& w) noexcept;    // the frontend and its Service
+  static void draw(Packet& p, Worker& w) noexcept;    // one of its backends
+  static void choose(Packet& p, Worker& w) noexcept;  // where the packet goes, and its reply's key
+  static constexpr std::array<Step, 4> steps{seek, find, draw, choose};
   static Verdict decide(Packet& p, Worker& w) noexcept;
 };
 

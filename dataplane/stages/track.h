@@ -16,7 +16,8 @@ namespace podwire::stages {
 struct Track {
   static constexpr std::string_view name = "track";
 
-  static void key(Packet& p, Worker& w) noexcept {
+  static void begin(Packet& p, Worker& w) noexcept {
+    if (p.plain) return;
     by_family(p, [&]<typename F>(F) {
       auto& map = w.shared.flows->template map<F>();
       p.hash = map.hash(key_of<F>(p));
@@ -25,10 +26,13 @@ struct Track {
   }
 
   static void hint(Packet& p, Worker& w) noexcept {
+    if (p.plain) return;
     by_family(p, [&]<typename F>(F) { p.hint = w.shared.flows->template map<F>().hint(p.hash); });
   }
+  static constexpr std::array<Step, 2> steps{begin, hint};
 
   static Verdict decide(Packet& p, Worker& w) noexcept {
+    if (p.plain) return Verdict::next();
     return by_family(p, [&]<typename F>(F) { return find<F>(p, w); });
   }
 

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -25,10 +24,10 @@ class Lpm {
     const Node* node = v4 ? root4_.get() : root6_.get();
     const Value* best = nullptr;
     for (unsigned i = v4 ? 12 : 0; node != nullptr; ++i) {
-      const std::uint8_t byte = address.bytes[i];
-      if (const std::uint16_t place = node->longest[byte]) best = &node->prefixes[place - 1].value;
-      if (i == 15) break;
-      node = node->child(byte);
+      const Step step = node->steps[address.bytes[i]];
+      if (step.longest != 0) best = &node->prefixes[step.longest - 1U].value;
+      if (step.child == 0) break;
+      node = node->children[step.child - 1U].get();
     }
     return best;
   }
@@ -75,29 +74,33 @@ class Lpm {
     std::uint8_t bits, length;
     Value value;
   };
+  // What a byte of the address leads to: places in `prefixes` and `children` + 1, 0 for none.
+  struct Step {
+    std::uint16_t longest = 0, child = 0;
+  };
   struct Node {
-    std::array<std::uint16_t, 256> longest{};   // by byte: place in `prefixes` + 1, 0 for none
-    std::array<std::uint64_t, 4> occupied{};    // bytes that have a child
-    std::array<std::uint8_t, 4> rank_before{};  // children of the words before this one
+    std::array<Step, 256> steps{};
     std::vector<Item> prefixes;
-    std::vector<std::shared_ptr<const Node>> children;  // in order of their byte
+    std::vector<std::shared_ptr<const Node>> children;
 
-    [[nodiscard]] unsigned rank(std::uint8_t byte) const noexcept {
-      const unsigned word = byte / 64U;
-      return rank_before[word] +
-             static_cast<unsigned>(std::popcount(occupied[word] & ((1ULL << (byte % 64U)) - 1)));
-    }
-    void count_children() noexcept {
-      for (unsigned word = 1; word < 4; ++word) {
-        rank_before[word] = static_cast<std::uint8_t>(
-            rank_before[word - 1] + static_cast<unsigned>(std::popcount(occupied[word - 1])));
-      }
-    }
-    [[nodiscard]] bool has_child(std::uint8_t byte) const noexcept {
-      return (occupied[byte / 64U] >> (byte % 64U) & 1) != 0;
-    }
     [[nodiscard]] const Node* child(std::uint8_t byte) const noexcept {
-      return has_child(byte) ? children[rank(byte)].get() : nullptr;
+      const std::uint16_t place = steps[byte].child;
+      return place == 0 ? nullptr : children[place - 1U].get();
+    }
+    void set_child(std::uint8_t byte, std::shared_ptr<const Node> child) {
+      Step& step = steps[byte];
+      if (child != nullptr && step.child != 0) {
+        children[step.child - 1U] = std::move(child);
+      } else if (child != nullptr) {
+        children.push_back(std::move(child));
+        step.child = static_cast<std::uint16_t>(children.size());
+      } else if (step.child != 0) {
+        const std::uint16_t place = std::exchange(step.child, std::uint16_t{0});
+        children.erase(children.begin() + (place - 1));
+        for (Step& other : steps) {
+          if (other.child > place) --other.child;
+        }
+      }
     }
     [[nodiscard]] const Item* item(std::uint8_t bits, std::uint8_t length) const noexcept {
       for (const Item& item : prefixes) {
@@ -106,14 +109,14 @@ class Lpm {
       return nullptr;
     }
     void expand() {
-      longest.fill(0);
+      for (Step& step : steps) step.longest = 0;
       std::array<std::uint8_t, 256> lengths{};
       for (std::size_t n = 0; n < prefixes.size(); ++n) {
         const Item& item = prefixes[n];
         const unsigned count = 1U << (8 - item.length);
         for (unsigned byte = item.bits; byte < item.bits + count; ++byte) {
-          if (longest[byte] == 0 || lengths[byte] <= item.length) {
-            longest[byte] = static_cast<std::uint16_t>(n + 1);
+          if (steps[byte].longest == 0 || lengths[byte] <= item.length) {
+            steps[byte].longest = static_cast<std::uint16_t>(n + 1);
             lengths[byte] = item.length;
           }
         }
@@ -158,17 +161,7 @@ class Lpm {
       node->expand();
     } else {
       const std::uint8_t byte = prefix.address.bytes[byte_index];
-      const unsigned rank = node->rank(byte);
-      NodePtr child = with(node->child(byte), prefix, place, byte_index + 1, value);
-      if (node->has_child(byte)) {
-        node->children.erase(node->children.begin() + rank);
-        node->occupied[byte / 64U] &= ~(1ULL << (byte % 64U));
-      }
-      if (child != nullptr) {
-        node->children.insert(node->children.begin() + rank, std::move(child));
-        node->occupied[byte / 64U] |= 1ULL << (byte % 64U);
-      }
-      node->count_children();
+      node->set_child(byte, with(node->child(byte), prefix, place, byte_index + 1, value));
     }
     if (node->prefixes.empty() && node->children.empty()) return nullptr;
     return node;
@@ -185,11 +178,11 @@ class Lpm {
       prefix.length = static_cast<std::uint8_t>(base + item.length);
       f(std::as_const(prefix), item.value);
     }
-    unsigned rank = 0;
     for (unsigned byte = 0; byte < 256; ++byte) {
-      if (!node->has_child(static_cast<std::uint8_t>(byte))) continue;
+      const Node* child = node->child(static_cast<std::uint8_t>(byte));
+      if (child == nullptr) continue;
       prefix.address.bytes[byte_index] = static_cast<std::uint8_t>(byte);
-      visit(node->children[rank++].get(), prefix, first, byte_index + 1, f);
+      visit(child, prefix, first, byte_index + 1, f);
     }
   }
 

@@ -17,18 +17,17 @@ constexpr std::uint32_t port_key(std::uint8_t protocol, std::uint32_t port) {
 
 }  // namespace
 
-std::uint32_t PolicyRow::peer_mask(IdentityId peer) const noexcept {
-  const std::size_t chunk = peer / kChunk;
-  if (chunk >= chunks_.size() || chunks_[chunk] == nullptr) return 0;
-  return (*chunks_[chunk])[peer % kChunk];
-}
-
-std::uint32_t PolicyRow::port_mask(std::uint8_t protocol, std::uint16_t port) const noexcept {
+// The last interval that begins at or before the port: a binary search without branches to guess.
+inline std::uint32_t PolicyRow::port_mask(std::uint8_t protocol,
+                                          std::uint16_t port) const noexcept {
   const std::uint32_t key = port_key(protocol, port);
-  const auto after = std::upper_bound(
-      intervals_.begin(), intervals_.end(), key,
-      [](std::uint32_t k, const Interval& interval) { return k < interval.begin; });
-  return std::prev(after)->mask;
+  const Interval* first = intervals_.data();
+  for (std::size_t count = intervals_.size(); count > 1;) {
+    const std::size_t half = count / 2;
+    first = first[half].begin <= key ? first + half : first;
+    count -= half;
+  }
+  return first->mask;
 }
 
 bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol, std::uint16_t port) const noexcept {

@@ -93,6 +93,12 @@ class PolicyRow {
   std::vector<Interval> intervals_;  // sorted; the first begins at 0
 };
 
+inline std::uint32_t PolicyRow::peer_mask(IdentityId peer) const noexcept {
+  const std::size_t chunk = peer / kChunk;
+  if (chunk >= chunks_.size() || chunks_[chunk] == nullptr) return 0;
+  return (*chunks_[chunk])[peer % kChunk];
+}
+
 // Makes a row, or a changed copy of one that shares the unchanged chunks. Control thread.
 class PolicyRowBuilder {
  public:

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Instructions per packet of an established flow, by stage, against instructions.txt: the same on
-any machine, however busy.
+"""Instructions per packet of an established flow, and of a new one, by stage, against
+instructions.txt: the same on any machine, however busy.
 
     tests/bench/test_instructions.py --renew     writes what it counts as the expectation
 """
@@ -15,15 +15,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from callgrind import ROOT, count, stage  # noqa: E402
 
 EXPECTED = Path(__file__).resolve().parent / "instructions.txt"
-PROGRAM = ROOT / "build/bench/path/count"
-CASES = ("dnat_policy_ipip", "decap_reverse_dnat", "tcp_dnat_policy_ipip", "dnat_v6")
+ESTABLISHED = (ROOT / "build/bench/path/count", "podwire::bench::Lane::pass(unsigned int)")
+NEW = (ROOT / "build/bench/new_flows/count_new", "podwire::Worker::process(podwire::Burst&)")
+CASES = {
+    "dnat_policy_ipip": ESTABLISHED,
+    "decap_reverse_dnat": ESTABLISHED,
+    "tcp_dnat_policy_ipip": ESTABLISHED,
+    "dnat_v6": ESTABLISHED,
+    "new_udp": NEW,
+    "new_tcp": NEW,
+}
 TOLERANCE = 0.05
 SMALLEST = 2  # instructions: less of a difference is no matter in a small stage
 
 
 def count_case(case):
     """stage -> instructions per packet, "total" first."""
-    printed, files = count([PROGRAM, case], "podwire::bench::Lane::pass(unsigned int)")
+    program, function = CASES[case]
+    printed, files = count([program, case], function)
     packets = int(printed)
     stages = {}
     for file, cost in files.items():
@@ -75,6 +84,12 @@ class Instructions(unittest.TestCase):
 
     def test_dnat_v6(self):
         self.check("dnat_v6")
+
+    def test_new_udp(self):
+        self.check("new_udp")
+
+    def test_new_tcp(self):
+        self.check("new_tcp")
 
 
 class Differences(unittest.TestCase):

@@ -1,0 +1,27 @@
+// The first packet of a flow, when there is nothing odd about it: its short ways around the stages.
+//
+// Opening::take does for it what parse, decap and track do for everything; Start does what rewrite,
+// route, encap and tx do, in the way that the flow's next packets will take. Both leave to the
+// stages whatever else there is to do or to say.
+#pragma once
+
+#include <string_view>
+
+#include "dataplane/verdict.h"
+#include "dataplane/worker.h"
+
+namespace podwire::stages {
+
+// For frames that the fast path has found to be TCP or UDP over IPv4, without options, and
+// of no flow.
+struct Opening {
+  // `hash` is its key's. False when its packet is not plain: then it has to be parsed.
+  static bool take(Packet& p, std::uint32_t hash, Worker& w) noexcept;
+};
+
+struct Start {
+  static constexpr std::string_view name = "start";
+  static Verdict decide(Packet& p, Worker& w) noexcept;
+};
+
+}  // namespace podwire::stages
