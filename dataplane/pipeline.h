@@ -53,6 +53,10 @@ inline unsigned pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
     if (i == burst.size()) break;
     const auto [mbuf, in_port, handed] = burst[i];
     const auto hash = fate == Fate::later ? fast_path.plain_hash(i) : std::nullopt;
+    if (hash && stages::Opening::is_refused(*mbuf, w)) [[unlikely]] {
+      w.drop(mbuf, Reason::flow_limit, in_port);
+      continue;
+    }
     Packet& packet = batch.append(mbuf, in_port);
     if (hash) (void)stages::Opening::take(packet, *hash, w);
     if (fate == Fate::in_place) pipeline(batch, w);

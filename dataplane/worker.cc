@@ -159,6 +159,7 @@ void Worker::process(Burst& burst) noexcept {
     burst.clear();
     return;
   }
+  room_left = kRoomABurst;
   const unsigned handed_over = pipeline(burst, batch_, *this);
   counters.received.add(burst.size() - handed_over);
   counters.handed_over.add(handed_over);

@@ -65,6 +65,11 @@ struct Worker {
   observe::WorkerCounters counters;
   observe::EventRing events;
 
+  // How many flows of this burst may still make room for themselves in a full table. It costs as
+  // much as many known packets: under a flood these come first.
+  static constexpr unsigned kRoomABurst = 8;
+  unsigned room_left = 0;
+
   // kBatchSize places, by Packet::admission; given out in turn, so that those of one batch differ.
   std::vector<Admission> admissions;
   std::uint16_t next_admission = 0;

@@ -154,6 +154,8 @@ class FlowMap {
     return size_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint32_t limit() const noexcept { return limit_; }
+  // A new connection would have to take the place of another.
+  [[nodiscard]] bool full() const noexcept { return size() >= limit_; }
   // Connections that have ended, whatever the cause, since the start.
   [[nodiscard]] std::uint64_t ended() const noexcept {
     return ended_.load(std::memory_order_relaxed);

@@ -87,6 +87,7 @@ bool join(Packet& p, const typename F::Key& key, Worker& w) {
 template <typename F>
 Verdict enter(Packet& p, const Admission& a, Worker& w) {
   auto& map = w.shared.flows->map<F>();
+  if (!p.plain && !may_enter<F>(w)) return Verdict::drop(Reason::flow_limit);
   flow::NewFlow<F> flow = new_flow<F>(p, a, w);
   // A masqueraded flow gets a random port, unless its source is the node's address already: then
   // its own port serves for as long as no other flow has it.

@@ -61,6 +61,16 @@ void count_passed(Packet& p, flow::Flow<F>& flow, Worker& w) noexcept {
   w.shared.flows->map<F>().passed(flow, p.l3_length, p.protocol, state_flags(p), w.now_seconds);
 }
 
+// May one more flow of this burst be entered? At the limit only a few may.
+template <typename F>
+[[nodiscard]] bool may_enter(Worker& w) noexcept {
+  if (!w.shared.flows->map<F>().full()) [[likely]]
+    return true;
+  if (w.room_left == 0) return false;
+  --w.room_left;
+  return true;
+}
+
 // The packet takes the new-flow stages; they find their notes in its Admission.
 inline Admission& make_fresh(Packet& p, Worker& w) noexcept {
   p.fresh = true;

@@ -43,6 +43,12 @@ Source source_of(tables::PortRole role) {
 
 }  // namespace
 
+bool Opening::is_refused(const rte_mbuf& mbuf, Worker& w) noexcept {
+  if (!w.shared.flows->v4.full()) [[likely]]
+    return false;
+  return may_open(packet_in(mbuf), mbuf) && !may_enter<flow::V4>(w);
+}
+
 bool Opening::take(Packet& p, std::uint32_t hash, Worker& w) noexcept {
   const tables::PortInfo* port = w.snapshot->ports->find(p.in_port);
   const InFrame<flow::V4> packet = packet_in(*p.mbuf);

@@ -12,9 +12,11 @@
 
 namespace podwire::stages {
 
-// For frames that the fast path has found to be TCP or UDP over IPv4, without options, and
+// Both are for frames that the fast path has found to be TCP or UDP over IPv4, without options, and
 // of no flow.
 struct Opening {
+  // It would begin a flow, for which this burst makes no room any more.
+  static bool is_refused(const rte_mbuf& mbuf, Worker& w) noexcept;
   // `hash` is its key's. False when its packet is not plain: then it has to be parsed.
   static bool take(Packet& p, std::uint32_t hash, Worker& w) noexcept;
 };

@@ -41,12 +41,12 @@ class AtTheLimit {
     }
   }
   // `count` SYNs of connections from `first` on, in bursts. Returns how many got a flow.
-  unsigned flood(unsigned first, unsigned count) {
+  unsigned flood(unsigned first, unsigned count, unsigned burst_size = kBatchSize) {
     const auto passed = [&] { return world.worker().counters.flows_created.read(); };
     const auto before = passed();
     for (unsigned n = 0; n < count;) {
       Burst burst;
-      for (; n < count && !burst.full(); ++n) {
+      for (; n < count && burst.size() < burst_size; ++n) {
         burst.append(world.make_buffer({"a", there(first + n, "S")}), world.port_id("a"));
       }
       carry(burst);
@@ -107,6 +107,22 @@ PACKET_CASE(LimitSynFloodTakesNothingFromKnownFlows) {
   node.expect_known(kKnown);
 }
 
+// Known packets come first: in a full table only a few flows of a burst make room for themselves.
+PACKET_CASE(LimitOnlyAFewOfABurstMakeRoom) {
+  AtTheLimit node;
+  node.establish(16);
+  EXPECT_EQ(node.flood(2000, kLimit - 16), kLimit - 16);
+  ASSERT_EQ(node.size(), kLimit);
+  node.world.advance(2);
+  node.sweep();
+  const auto refused = node.refused();
+  const unsigned entered = node.flood(3000, kBatchSize);
+  EXPECT_GT(entered, 0U);
+  EXPECT_LE(entered, Worker::kRoomABurst);
+  EXPECT_EQ(node.refused() - refused, kBatchSize - entered);
+  node.expect_known(16);
+}
+
 PACKET_CASE(LimitOfKnownFlowsRefusesNewOnesByName) {
   AtTheLimit node;
   node.establish(kLimit);
@@ -126,7 +142,7 @@ PACKET_CASE(LimitLongestSilentOfTheExpendableGoesFirst) {
   node.world.advance(30);
   // Half of the flood again: still opening, but heard of later.
   EXPECT_EQ(node.flood(2000, 56), 0U);
-  const unsigned entered = node.flood(3000, 20);
+  const unsigned entered = node.flood(3000, 20, Worker::kRoomABurst);
   EXPECT_GT(entered, 10U);
   // Those that were heard of again are still there: their SYNs begin no flow. By chance half of
   // what made room would be of them; a key that sees no other may end one.
