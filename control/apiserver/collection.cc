@@ -113,7 +113,7 @@ void Collection::end_list() {
   if (gone > 0) ++problems_version_;
 }
 
-void Collection::apply(WatchEvent event) {
+void Collection::apply(const WatchEvent& event) {
   if (event.type != WatchEvent::Type::deleted) return take(event.object);
   kube::Meta meta;
   if (const json* const metadata = find_member(event.object, "metadata")) {

@@ -37,7 +37,7 @@ class Collection {
   void end_list();
 
   // Type added, modified or deleted.
-  void apply(WatchEvent event);
+  void apply(const WatchEvent& event);
 
   [[nodiscard]] std::size_t size() const { return known_.size(); }
   [[nodiscard]] std::vector<std::string> problems() const;

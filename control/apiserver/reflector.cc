@@ -231,7 +231,7 @@ bool Reflector::event_refused(Failure failure) {
 }
 
 bool Reflector::take_event(std::string& text) {
-  WatchEvent event = read_event(text);
+  const WatchEvent event = read_event(text);
   switch (event.type) {
     case WatchEvent::Type::unknown:
       return event_refused(
@@ -250,7 +250,7 @@ bool Reflector::take_event(std::string& text) {
   if (!event.resource_version.empty()) resource_version_ = event.resource_version;
   if (bookmark) return true;
   const auto problems = collection_.problems_version();
-  collection_.apply(std::move(event));
+  collection_.apply(event);
   if (problems != collection_.problems_version()) shared_.changed();
   return true;
 }
