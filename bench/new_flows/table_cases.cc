@@ -89,6 +89,24 @@ class Away {
   std::uint64_t cycles_ = now_cycles(), had_ = thread_nanoseconds();
 };
 
+// A thread that only looks at the clock for this long: how often the machine took its core away in
+// ways that no account tells, such as interrupts and faults that the host handles.
+Longest gaps_of_an_idle_thread(std::uint64_t cycles) {
+  constexpr unsigned kLooks = 4096;
+  Longest gaps;
+  Away away;
+  for (const std::uint64_t end = now_cycles() + cycles; now_cycles() < end;) {
+    std::uint64_t longest = 0;
+    (void)away.cycles();
+    for (std::uint64_t n = 0, last = now_cycles(); n < kLooks; ++n) {
+      const std::uint64_t now = now_cycles();
+      longest = std::max(longest, now - std::exchange(last, now));
+    }
+    gaps.see(longest - std::min(longest, away.cycles()));
+  }
+  return gaps;
+}
+
 struct Inserts {
   std::vector<std::uint32_t> cycles;
   Longest longest, longest_at_work;  // the second less what the thread was away
@@ -128,6 +146,10 @@ void report_inserts(const Options& options, const char* phase, const Inserts& in
     const auto last = static_cast<double>(inserts.cycles.size() - 1);
     return us(inserts.cycles[static_cast<std::size_t>(share * last)]);
   };
+  // As long as the inserts together: what happens to a thread that does nothing.
+  std::uint64_t total = 0;
+  for (const std::uint32_t cycles : inserts.cycles) total += cycles;
+  const Longest idle = gaps_of_an_idle_thread(total);
   const auto longest = [&](const Longest& seen) {
     return Row{{"max", us(static_cast<double>(seen.cycles))}, {"over_20", seen.over}};
   };
@@ -138,18 +160,20 @@ void report_inserts(const Options& options, const char* phase, const Inserts& in
           {"refused", inserts.refused},
           {"microseconds", {{"p50", at(0.5)}, {"p99", at(0.99)}, {"p9999", at(0.9999)}}},
           {"longest_microseconds", longest(inserts.longest)},
-          {"at_work_microseconds", longest(inserts.longest_at_work)}};
+          {"at_work_microseconds", longest(inserts.longest_at_work)},
+          {"idle_at_work_microseconds", longest(idle)}};
   add_record(row, {});
-  char line[240];
+  char line[300];
   std::snprintf(
       line, sizeof line,
       "inserts    %9u flows  %-12s p50 %.2f  p99 %.2f  p99.99 %.2f  max %.1f us; over 20 us: %lu; "
-      "without preemption max %.1f us, %lu",
+      "without preemption max %.1f us, %lu; an idle thread as long: max %.1f us, %lu",
       options.flows, phase, at(0.5), at(0.99), at(0.9999),
       us(static_cast<double>(inserts.longest.cycles)),
       static_cast<unsigned long>(inserts.longest.over),
       us(static_cast<double>(inserts.longest_at_work.cycles)),
-      static_cast<unsigned long>(inserts.longest_at_work.over));
+      static_cast<unsigned long>(inserts.longest_at_work.over),
+      us(static_cast<double>(idle.cycles)), static_cast<unsigned long>(idle.over));
   show(row, options.json, line);
 }
 
