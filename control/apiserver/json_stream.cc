@@ -112,7 +112,7 @@ JsonStream::JsonStream(Shape shape, Out out, std::size_t max_item)
     : shape_(shape), out_(std::move(out)), cut_(max_item) {}
 
 bool JsonStream::complete() const {
-  return !cutting_ && (shape_ == Shape::values || state_ == State::end);
+  return problem_.empty() && !cutting_ && (shape_ == Shape::values || state_ == State::end);
 }
 
 bool JsonStream::refuse(const char* expected, char c) {
