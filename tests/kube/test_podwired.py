@@ -98,6 +98,17 @@ class Podwired(LabCase):
                         "the VIP is not captured")
         self.assertIn(("clusterIP", made["spec"]["clusterIP"]), self.frontends("balanced"))
 
+    def test_unused_address_of_a_new_service_range_is_dropped(self):
+        self.admin.create({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+                           "metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/24"]}})
+        self.addCleanup(self.admin.delete, "ServiceCIDR", "more")
+
+        def dropped():
+            before = self.node.drops("service_unallocated")
+            checks.connect_error(self.lab, "client-a", 4, "10.97.0.9", 80, 0.2)
+            return self.node.drops("service_unallocated") > before
+        self.eventually(dropped, "a drop in the new range")
+
     def test_policy_cuts_and_lets_again(self):
         address = self.address("web-a")
         with self.lab.socket("client-b", socket.AF_INET, socket.SOCK_STREAM) as client:
