@@ -243,7 +243,7 @@ Result<void> check_together(Config& config, const Layer& given) {
     return fail(place("uplink") +
                 ": not set; name a DPDK device, e.g. uplink = net_af_packet0,iface=eth0");
   }
-  if (const auto done = check_source(config, place); !done) return done;
+  if (auto done = check_source(config, place); !done) return done;
   if (!dataplane.worker_cores.empty()) {
     const auto cores = static_cast<unsigned>(dataplane.worker_cores.size());
     if (given.contains("workers") && dataplane.worker_count != cores) {

@@ -206,11 +206,12 @@ std::string text(T value) {
   return std::to_string(value);
 }
 
-// NOLINTNEXTLINE(bugprone-macro-parentheses): the name of a member
+// NOLINTBEGIN(bugprone-macro-parentheses): the name of a member
 #define FIELD(path)         \
   [](Config & c) -> auto& { \
     return c.path;          \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 void add_objects(std::vector<Option>& all, const Config& d) {
   const char* section = "Objects and this node";

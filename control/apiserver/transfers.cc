@@ -76,7 +76,7 @@ std::string part_of(CURLU* url, CURLUPart part, unsigned flags = 0) {
 // The certificate is judged by the URL's host: with a tls-server-name that is the URL's host, and
 // the connection is sent to the server's own.
 std::string url_of(const Access& access, const std::string& path, List& connect_to) {
-  const std::string plain = access.server + path;
+  std::string plain = access.server + path;
   if (access.tls_server_name.empty()) return plain;
   const std::unique_ptr<CURLU, CurlFree> url(curl_url());
   if (curl_url_set(url.get(), CURLUPART_URL, plain.c_str(), 0) != CURLUE_OK) return plain;

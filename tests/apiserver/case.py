@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import tempfile
 import time
 import unittest
@@ -41,8 +42,16 @@ def pod(name, **meta):
             "spec": {"containers": [{"name": "c", "image": "i"}]}}
 
 
+def too_late(_signal, _frame):
+    raise AssertionError("not done within 90 s")
+
+
 class Case(unittest.TestCase):
     def setUp(self):
+        # Tests wait for what the server is asked: one that never is ends alone, not the whole run.
+        signal.signal(signal.SIGALRM, too_late)
+        signal.alarm(90)
+        self.addCleanup(signal.alarm, 0)
         self.folder = Path(tempfile.mkdtemp(prefix="podwire-apiserver-"))
         self.addCleanup(shutil.rmtree, self.folder, True)
         self.server = self.begin_server()
