@@ -66,7 +66,7 @@ class Case(unittest.TestCase):
         self.addCleanup(self.admin.delete, "Namespace", self.namespace)
         # The API server takes no Pod before its namespace has an account.
         self.eventually(lambda: self.admin.exists("ServiceAccount", "default", self.namespace),
-                        "an account in the namespace")
+                        "an account in the namespace", timeout_s=60)
 
     def eventually(self, condition, what, timeout_s=20):
         return netns.wait_until(condition, timeout_s, what)

@@ -168,6 +168,10 @@ class Cluster:
             f"--service-account-signing-key-file={folder}/accounts.key",
             f"--audit-policy-file={folder}/audit.json", f"--audit-log-path={self.audit_log}", *more)
         self.apiserver.wait(self.is_ready, "ready")
+        # Controllers whose server has gone wait up to a minute before they ask again.
+        if self.controllers.process is not None:
+            self.controllers.stop()
+            self.start_controllers()
 
     def is_ready(self):
         with contextlib.suppress(OSError, ApiError):

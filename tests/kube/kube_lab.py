@@ -85,7 +85,7 @@ class KubeLab(lab.Lab):
             thing["apiVersion"] = GROUPS[kind].removeprefix("/apis/")
         if kind == "Pod":
             netns.wait_until(lambda: self.admin.exists("ServiceAccount", "default",
-                                                       meta["namespace"]), 20, "an account")
+                                                       meta["namespace"]), 60, "an account")
         if self.admin.exists(kind, meta["name"], meta.get("namespace")):
             return
         self.admin.create(thing)

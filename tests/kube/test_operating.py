@@ -26,8 +26,13 @@ class Operating(Case):
                                                      token=self.podwires_account()))
 
     def start(self):
+        self.addCleanup(self.end)
         self.node.start()
-        self.addCleanup(self.node.stop)
+
+    def end(self):
+        self.node.stop()
+        # The host tap outlives podwired, and holds an address of the lab's wire.
+        netns.ip("-n", self.node.namespace, "link", "del", "podwire0")
 
     def page(self, path):
         done = netns.run(self.cluster.namespace,
