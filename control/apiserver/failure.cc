@@ -90,7 +90,23 @@ std::string unreachable_sentence(const Outcome& outcome, const Credential& crede
   return to + shown(outcome.trouble);
 }
 
+// A handshake that TLS itself did not refuse: the connection ended in the midst of it, as under a
+// load balancer without a living server. OpenSSL's own errors name its "SSL routines"; libcurl
+// leaves "unspecified" where no certificate was seen.
+bool cut_in_handshake(const Outcome& outcome) {
+  const bool judged =
+      outcome.verify_result != X509_V_OK && outcome.verify_result != X509_V_ERR_UNSPECIFIED;
+  return outcome.curl_code == CURLE_SSL_CONNECT_ERROR && !judged &&
+         outcome.trouble.find("SSL routines") == std::string::npos;
+}
+
 Failure explain_transport(const Outcome& outcome, const Credential& credential) {
+  if (cut_in_handshake(outcome)) {
+    return {Reason::unreachable,
+            "cannot be reached: " + host_and_port(credential.access.server) +
+                ": the connection ended in the TLS handshake",
+            {}};
+  }
   switch (outcome.curl_code) {
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:

@@ -199,6 +199,7 @@ json service_json(const tables::Service& service) {
           {"affinitySeconds", service.affinity_seconds},
           {"internalTrafficPolicy", service.internal_local ? "Local" : "Cluster"},
           {"externalTrafficPolicy", service.external_local ? "Local" : "Cluster"},
+          {"anyEndpoint", service.has_any_endpoint},
           {"backends", backends_json(service.cluster)},
           {"localBackends", backends_json(service.local)},
           {"frontends", json::array()}};

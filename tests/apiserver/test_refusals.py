@@ -1,7 +1,10 @@
 """What an operator reads when the server, its certificate or our credentials are no good."""
 
 import base64
+import contextlib
 import socket
+import struct
+import threading
 
 from case import Case, keys, service
 from server import answer
@@ -114,6 +117,35 @@ class Reaching(Case):
             port = taken.getsockname()[1]
         self.assertIn(f"cannot be reached: 127.0.0.1 port {port}: Connection refused",
                       self.follow(port=port).health(False))
+
+    def test_connection_that_ends_in_the_handshake(self):
+        def reset_all(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    connection.recv(1)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                          struct.pack("ii", 1, 0))
+                    connection.close()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            threading.Thread(target=reset_all, args=(listener,), daemon=True).start()
+            self.assertIn(f"cannot be reached: 127.0.0.1 port {port}: the connection ended in the "
+                          "TLS handshake", self.follow(port=port).health(False))
+            listener.shutdown(socket.SHUT_RDWR)
+
+    def test_no_tls(self):
+        def speak_plainly(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    connection.close()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=speak_plainly, args=(listener,), daemon=True).start()
+            self.assertIn("is not trusted: TLS: ",
+                          self.follow(port=listener.getsockname()[1]).health(False))
+            listener.shutdown(socket.SHUT_RDWR)
 
     def test_no_such_name(self):
         self.assertIn("cannot be reached: podwire.invalid port 1: no address for this name",

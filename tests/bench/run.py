@@ -9,15 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 
-from result_lines import Lines, wanted  # noqa: E402
-
-
-def main():
-    result = Lines()
-    for test in wanted(HERE):
-        test.run(result)
-    return 0 if result.wasSuccessful() and result.testsRun else 1
-
+import result_lines  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main())
+    result_lines.run(HERE)

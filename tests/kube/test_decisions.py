@@ -245,13 +245,16 @@ class Decisions(LabCase):
 
     def wait_for(self, name, pods):
         """Both families' endpoints on both nodes: the controllers' slices come one by one."""
-        wanted = {self.address(pod, family) for pod in pods for family in FAMILIES}
         for node in self.lab.nodes.values():
             def seen(n=node):
                 there = self.service_in_force(name, n)
                 ours = {b["address"] for s in there for b in s["backends"] + s["localBackends"]}
-                local = any(s["internalTrafficPolicy"] == "Local" for s in there)
-                return len(there) == 2 and (ours == wanted or (local and ours <= wanted))
+                inside = all(s["internalTrafficPolicy"] == "Local" and
+                             all(f["kind"] == "clusterIP" for f in s["frontends"]) for s in there)
+                usable = {pod for pod in pods
+                          if not inside or self.lab.pods[pod].node == n.name}
+                return (len(there) == 2 and all(s["anyEndpoint"] == bool(pods) for s in there) and
+                        ours == {self.address(p, f) for p in usable for f in FAMILIES})
             self.eventually(seen, f"{name} on {node.name}")
 
     def local(self, name, selector=None, **more):

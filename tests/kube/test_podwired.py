@@ -1,6 +1,5 @@
 """podwired with a real API server as its source: traffic, and changes that come into force."""
 
-import contextlib
 import socket
 import time
 
@@ -132,18 +131,12 @@ class Podwired(LabCase):
         with self.lab.socket("client-a", socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect((checks.SERVICES["moving"][4], 7))
             client.settimeout(0.02)
-
-            def who_answers():
-                with contextlib.suppress(OSError):
-                    client.send(b"x" * 32)
-                    return client.recv(100).split(b" ")[0].decode()
-                return None
             for name in ("web-b", "web-a"):
                 pod = self.lab.pods[name]
                 self.admin.patch("EndpointSlice", "moving-1", {"endpoints": [{
                     "addresses": [pod.addresses[4]], "nodeName": pod.node,
                     "conditions": {"ready": True}}]})
-                self.eventually(lambda n=name: who_answers() == n, f"{name} answers", 3)
+                self.eventually(lambda n=name: checks.who_echoes(client) == n, f"{name} answers", 3)
 
     def test_refused_object_is_named_and_holds_nothing_up(self):
         """One that the API server has no reason to refuse."""

@@ -475,6 +475,14 @@ def iperf3(lab, family):
 
 # ---- change ----
 
+def who_echoes(client):
+    """The pod that answers a datagram of this socket, or None."""
+    with contextlib.suppress(OSError):
+        client.send(b"x" * 32)
+        return client.recv(100).split(b" ")[0].decode()
+    return None
+
+
 def folder_change_in_force(lab):
     """Service `moving` goes from web-a to web-b and back, under one UDP socket that never pauses:
     its flow must follow, and within 100 ms of the file's change (median of five)."""
@@ -487,14 +495,7 @@ def folder_change_in_force(lab):
         with lab.socket("client-a", AF[4], socket.SOCK_DGRAM) as client:
             client.connect((SERVICES["moving"][4], 7))
             client.settimeout(0.02)
-
-            def who_answers():
-                with contextlib.suppress(OSError):
-                    client.send(b"x" * 32)
-                    return client.recv(100).split(b" ")[0].decode()
-                return None
-
-            netns.wait_until(lambda: who_answers() == "web-a", 3, "web-a answers")
+            netns.wait_until(lambda: who_echoes(client) == "web-a", 3, "web-a answers")
             for target in ("web-b", "web-a", "web-b", "web-a", "web-b"):
                 node = "node-a" if target == "web-a" else "node-b"
                 lab.write_manifest("endpoints.yaml",
@@ -502,7 +503,8 @@ def folder_change_in_force(lab):
                                    .replace("nodeName: node-a", f"nodeName: {node}"))
                 started = time.monotonic()
                 try:
-                    netns.wait_until(lambda: who_answers() == target, 5, f"{target} answers")
+                    netns.wait_until(lambda: who_echoes(client) == target, 5,
+                                     f"{target} answers")
                 except TimeoutError as error:
                     raise CheckFailed(f"after the change: {error}") from None
                 times.append((time.monotonic() - started) * 1000)

@@ -2,6 +2,7 @@
 "skip name: reason".
 """
 
+import signal
 import sys
 import time
 import unittest
@@ -53,3 +54,20 @@ def wanted(folder):
     """The tests of a folder whose names hold a word of the command line, or all of them."""
     return [t for t in flatten(unittest.TestLoader().discover(str(folder), "test_*.py"))
             if not sys.argv[1:] or any(word in t.id() for word in sys.argv[1:])]
+
+
+def run(folder, what=None, start=lambda: None, stop=lambda: None, key=lambda test: 0):
+    """Runs a folder's tests in the order of `key`, between `start` and `stop` of `what` they all
+    need; its failure is one FAIL line. Ends the process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    result = Lines()
+    try:
+        start()
+        for test in sorted(wanted(folder), key=key):
+            test.run(result)
+    except (RuntimeError, TimeoutError, OSError) as error:
+        print(f"FAIL {what}: {' '.join(str(error).split())}")
+        sys.exit(1)
+    finally:
+        stop()
+    sys.exit(0 if result.wasSuccessful() and result.testsRun else 1)

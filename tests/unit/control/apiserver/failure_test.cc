@@ -51,6 +51,10 @@ TEST_F(FailureTest, NamesHostPortAndWhy) {
   EXPECT_EQ(of(failed(CURLE_OPERATION_TIMEDOUT)).sentence,
             "cannot be reached: [fd00::1] port 443: no connection within 10 s");
   EXPECT_EQ(of(failed(CURLE_RECV_ERROR, 0, 0, "reset")).reason, Reason::cut);
+  EXPECT_EQ(of(failed(CURLE_SSL_CONNECT_ERROR, 0, 1, "Recv failure: reset by peer")).sentence,
+            "cannot be reached: [fd00::1] port 443: the connection ended in the TLS handshake");
+  EXPECT_EQ(of(failed(CURLE_SSL_CONNECT_ERROR, 0, 0, "error:0A00010B:SSL routines::wrong")).reason,
+            Reason::tls);
 }
 
 TEST_F(FailureTest, SaysWhatIsWrongWithACertificate) {
