@@ -34,7 +34,7 @@ struct Config {
       node_port_addresses;      // node-port-addresses; empty: the Node's primary addresses
   bool masquerade_all = false;  // masquerade-all
   bool udp_cleanup = true;
-  std::uint32_t debounce_ms = 10;  // how long a burst of changes is gathered before a build
+  std::uint32_t min_sync_period_ms = 1;  // between builds; kube-proxy's minSyncPeriod
 };
 
 // How the API server is reached, as the files say now; not for a manifests folder.

@@ -245,9 +245,10 @@ void add_objects(std::vector<Option>& all, const Config& d) {
                  "masquerade everything that goes to a Service", set_truth(FIELD(masquerade_all))});
   all.push_back({section, "udp-cleanup", nullptr, text(d.udp_cleanup),
                  "end UDP flows whose endpoint is gone", set_truth(FIELD(udp_cleanup))});
-  all.push_back({section, "debounce-ms", "N", text(d.debounce_ms),
-                 "how long a burst of changes is gathered before it is put in force, milliseconds",
-                 set_number(0, 10000, FIELD(debounce_ms))});
+  all.push_back({section, "min-sync-period-ms", "N", text(d.min_sync_period_ms),
+                 "shortest time between two builds of the tables, milliseconds; what changes in "
+                 "it comes into force together",
+                 set_number(0, 10000, FIELD(min_sync_period_ms))});
 }
 
 void add_ports(std::vector<Option>& all, const Config& d) {

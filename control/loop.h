@@ -2,7 +2,7 @@
 // snapshot of it, publishes that, and frees the old one when no worker sees it any more.
 //
 //   source ─ store ─┐
-//   CNI attachments ┼─ debounce ─ build ─ publish ─ in force ─┬─ stale flows end
+//   CNI attachments ┼─ sync period ─ build ─ publish ─ in force ─┬─ stale flows end
 //   Linux's routes ─┘                                         └─ those who wait are told
 #pragma once
 

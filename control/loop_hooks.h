@@ -7,7 +7,7 @@
 namespace podwire::control {
 
 struct LoopHooks {
-  // State::attachments has changed: a build is due, without waiting out the debounce.
+  // State::attachments has changed: a build is due, without waiting for the sync period.
   std::function<void()> attachments_changed;
   // Calls back, once, when a snapshot that was built after this call is in force: published, and no
   // worker uses an older one. Never calls back before it returns.

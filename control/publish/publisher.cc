@@ -1,5 +1,6 @@
 #include "control/publish/publisher.h"
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -38,18 +39,22 @@ Publisher::Publisher(boost::asio::io_context& io, State& state, StoreWriter& sto
       force_timer_(io),
       builder_(state.config) {}
 
+// A single change is built at once. In a burst the next build waits: the control thread has at
+// least as much time for all else as it builds.
 void Publisher::objects_changed() {
-  build_within(std::chrono::milliseconds(state_.config.debounce_ms));
+  const auto pause = std::max<Clock::duration>(
+      std::chrono::milliseconds(state_.config.min_sync_period_ms), state_.last_build_time);
+  build_at(std::max(Clock::now(), last_built_ + pause));
 }
 
 void Publisher::synced() {
   state_.store.synced = true;
-  build_within(0ms);
+  build_at(Clock::now());
 }
 
 void Publisher::attachments_changed() {
   attachments_changed_ = true;
-  build_within(0ms);
+  build_at(Clock::now());
 }
 
 void Publisher::linux_changed() {
@@ -71,12 +76,11 @@ LoopHooks Publisher::hooks() {
           .when_in_force = [this](std::function<void()> told) { when_in_force(std::move(told)); }};
 }
 
-void Publisher::build_within(std::chrono::milliseconds time) {
-  const auto at = Clock::now() + time;
-  if (stopped_ || (build_due_ && build_at_ <= at)) return;
+void Publisher::build_at(Clock::time_point at) {
+  if (stopped_ || (build_due_ && due_at_ <= at)) return;
   if (!build_due_) state_.sync.queued();
   build_due_ = true;
-  build_at_ = at;
+  due_at_ = at;
   build_timer_.expires_at(at);
   build_timer_.async_wait([this](const boost::system::error_code& error) {
     // A wait that had ended already when it was moved up comes a second time.
@@ -101,7 +105,8 @@ void Publisher::build() {
                       .uplink = state_.dataplane.uplink(),
                       .host_tap = state_.dataplane.host_tap(),
                       .uplink_mac = state_.dataplane.uplink_mac()});
-  const auto took = Clock::now() - begin;
+  last_built_ = Clock::now();
+  const auto took = last_built_ - begin;
   state_.last_build_time = std::chrono::duration_cast<std::chrono::microseconds>(took);
   state_.sync.published(changes, store_, took);
   publish(changes, std::move(built));

@@ -30,7 +30,7 @@ class Publisher {
   // A source that completes the store before each build; null: none.
   void set_source(ObjectSource* source) { source_ = source; }
 
-  void objects_changed();  // a build is due when the debounce is over
+  void objects_changed();  // a build is due, at once or when the sync period is over
   void synced();           // at once
   void attachments_changed();
   void linux_changed();
@@ -49,7 +49,7 @@ class Publisher {
     std::vector<std::function<bool(const observe::FlowRow&)>> stale_flows;
   };
 
-  void build_within(std::chrono::milliseconds time);
+  void build_at(std::chrono::steady_clock::time_point at);
   void publish(const Changes& changes, build::Built built);
   void watch_for_force();
   void reached_force();
@@ -63,7 +63,7 @@ class Publisher {
   ObjectSource* source_ = nullptr;
 
   bool build_due_ = false;
-  std::chrono::steady_clock::time_point build_at_{};
+  std::chrono::steady_clock::time_point due_at_{}, last_built_{};
   bool attachments_changed_ = true, linux_changed_ = true;
   std::vector<std::function<void()>> waiting_;  // for the build that is due
   InForce next_force_;                          // for the last publication to be in force

@@ -40,6 +40,8 @@ Buckets programming_times() {
 
 SyncRecord::SyncRecord()
     : build_seconds_(short_times()),
+      in_force_seconds_(Buckets{0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01,
+                                0.02, 0.05, 0.1, 0.2, 0.5, 1, 5}),
       programming_(programming_times()),
       flow_seconds_(short_times()) {}
 
@@ -83,6 +85,9 @@ void SyncRecord::note_triggers(const std::string& service, const StoreWriter& st
 }
 
 void SyncRecord::in_force() {
+  if (published_since_) {
+    in_force_seconds_.Observe(seconds(std::chrono::steady_clock::now() - *published_since_));
+  }
   published_since_.reset();
   last_in_force_ = system_clock::now();
   // A server whose clock is ahead makes none negative.

@@ -43,6 +43,8 @@ class SyncRecord {
   [[nodiscard]] std::uint64_t service_changes() const { return service_changes_; }
   [[nodiscard]] std::uint64_t flows_ended() const { return flows_ended_; }
   [[nodiscard]] const prometheus::Histogram& build_seconds() const { return build_seconds_; }
+  // From the arrival of the oldest change in a build to its use by every worker.
+  [[nodiscard]] const prometheus::Histogram& in_force_seconds() const { return in_force_seconds_; }
   [[nodiscard]] const prometheus::Histogram& programming_seconds() const { return programming_; }
   [[nodiscard]] const prometheus::Histogram& flow_seconds() const { return flow_seconds_; }
 
@@ -55,7 +57,7 @@ class SyncRecord {
   std::uint64_t endpoint_changes_ = 0, service_changes_ = 0, flows_ended_ = 0;
   std::map<std::string, System> last_trigger_;  // that was noted, by Service
   std::vector<System> triggers_;                // of what is published and not in force
-  prometheus::Histogram build_seconds_, programming_, flow_seconds_;
+  prometheus::Histogram build_seconds_, in_force_seconds_, programming_, flow_seconds_;
 };
 
 // RFC 3339, UTC, as Kubernetes writes times: "2026-11-22T10:00:00.123456789Z".

@@ -211,6 +211,9 @@ void add_control(Families& out, const State& state) {
   out.counter("publishes_total", "Times that new tables were put in force.", state.publishes);
   out.gauge("last_build_seconds", "Time that the last build of the tables took.",
             std::chrono::duration<double>(state.last_build_time).count());
+  out.histogram("change_in_force_seconds",
+                "From the arrival of a change to its use by every worker; of a build's oldest.",
+                state.sync.in_force_seconds());
   if (state.publishes > 0) {
     out.gauge("last_publish_age_seconds", "Time since tables were last put in force.",
               seconds(now - state.last_publish));

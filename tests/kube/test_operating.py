@@ -21,7 +21,7 @@ class Operating(Case):
         self.node.log = self.node.folder / "podwired.log"
         self.node.config = self.node.folder / "podwired.conf"
         self.node.write_config(
-            [], uplink="net_null0", node_address="172.18.0.11/24", debounce_ms=5,
+            [], uplink="net_null0", node_address="172.18.0.11/24", min_sync_period_ms=5,
             kubeconfig=self.cluster.write_kubeconfig("podwire.conf",
                                                      token=self.podwires_account()))
 

@@ -107,8 +107,30 @@ TEST_F(PublisherTest, GathersABurstIntoOneBuild) {
   EXPECT_FALSE(store.pending().pods.contains("default/a"));
 }
 
-TEST_F(PublisherTest, AnAttachmentDoesNotWaitForTheDebounce) {
-  config.debounce_ms = 3'600'000;
+TEST_F(PublisherTest, ASecondBuildWaitsForTheSyncPeriod) {
+  config.min_sync_period_ms = 50;
+  publisher.build();
+  const auto began = std::chrono::steady_clock::now();
+  store.put(pod("a"));
+  publisher.objects_changed();
+  ASSERT_TRUE(wait_for([&] { return told_published == 2; }));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 45ms);
+}
+
+TEST_F(PublisherTest, ABuildWaitsAsLongAsTheLastOneTook) {
+  config.min_sync_period_ms = 0;
+  publisher.build();
+  state.last_build_time = 50ms;
+  const auto began = std::chrono::steady_clock::now();
+  publisher.objects_changed();
+  ASSERT_TRUE(wait_for([&] { return told_published == 2; }));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 45ms);
+}
+
+TEST_F(PublisherTest, AnAttachmentDoesNotWaitForTheSyncPeriod) {
+  config.min_sync_period_ms = 3'600'000;
+  publisher.build();
+  told_published = 0;
   store.put(pod("a"));
   publisher.objects_changed();
   Attachment attachment;
