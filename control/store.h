@@ -24,6 +24,7 @@ struct Store {
   Kind<kube::NetworkPolicy> network_policies;
   Kind<kube::IpPool> ip_pools;
   Kind<kube::ServiceCidr> service_cidrs;
+  Kind<kube::ClusterNetworkPolicy> cluster_network_policies;
   // Names of the slices that belong to a Service, by its own ("namespace/name"); never empty ones.
   std::map<std::string, std::set<std::string>> slices_by_service;
   bool synced = false;  // every kind's first complete set is here
@@ -34,11 +35,13 @@ struct Store {
 struct Changes {
   bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false;
   std::vector<std::string> pods, services, network_policies;  // full names, also of removed ones
+  std::vector<std::string> cluster_network_policies;
   // Services whose slices changed ("namespace/name").
   std::vector<std::string> service_endpoints;
   [[nodiscard]] bool any() const {
     return nodes || namespaces || ip_pools || service_cidrs || !pods.empty() || !services.empty() ||
-           !network_policies.empty() || !service_endpoints.empty();
+           !network_policies.empty() || !cluster_network_policies.empty() ||
+           !service_endpoints.empty();
   }
 };
 

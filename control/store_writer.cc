@@ -23,6 +23,9 @@ Store::Kind<T>& of_type(Store& store) {
   if constexpr (std::is_same_v<T, kube::NetworkPolicy>) return store.network_policies;
   if constexpr (std::is_same_v<T, kube::IpPool>) return store.ip_pools;
   if constexpr (std::is_same_v<T, kube::ServiceCidr>) return store.service_cidrs;
+  if constexpr (std::is_same_v<T, kube::ClusterNetworkPolicy>) {
+    return store.cluster_network_policies;
+  }
 }
 
 std::string service_of(const kube::EndpointSlice& slice) {
@@ -60,6 +63,9 @@ void StoreWriter::mark(Kind kind, const std::string& full_name) {
       break;
     case Kind::service_cidr:
       pending_.service_cidrs = true;
+      break;
+    case Kind::cluster_network_policy:
+      pending_.cluster_network_policies.insert(full_name);
       break;
     case Kind::endpoint_slice:
       break;  // by its Service: mark_slice
@@ -140,6 +146,8 @@ bool StoreWriter::remove(Kind kind, const std::string& full_name) {
       return erase(store_.ip_pools, kind, full_name);
     case Kind::service_cidr:
       return erase(store_.service_cidrs, kind, full_name);
+    case Kind::cluster_network_policy:
+      return erase(store_.cluster_network_policies, kind, full_name);
   }
   return false;
 }
@@ -186,6 +194,7 @@ Changes StoreWriter::take_changes() {
   changes.pods = listed(std::move(pending_.pods));
   changes.services = listed(std::move(pending_.services));
   changes.network_policies = listed(std::move(pending_.network_policies));
+  changes.cluster_network_policies = listed(std::move(pending_.cluster_network_policies));
   changes.service_endpoints = listed(std::move(pending_.service_endpoints));
   pending_ = {};
   return changes;

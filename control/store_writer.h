@@ -31,7 +31,8 @@ class StoreWriter {
 
   struct Pending {
     bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false;
-    std::set<std::string> pods, services, network_policies, service_endpoints;
+    std::set<std::string> pods, services, network_policies, cluster_network_policies,
+        service_endpoints;
   };
   // Since the last take_changes().
   [[nodiscard]] const Pending& pending() const { return pending_; }

@@ -4,7 +4,6 @@
 
 #include "control/apiserver/json_member.h"
 #include "control/apiserver/json_stream.h"
-#include "control/kube/decode.h"
 
 namespace podwire::control::apiserver {
 namespace {
@@ -68,6 +67,7 @@ void Collection::take(const json& object) {
   auto decoded = kube::decode_object(object);
   if (!decoded) {
     const kube::DecodeError& error = decoded.error();
+    if (error.kind == kind_) stand_in(error);
     return refuse(error.kind == kind_ ? error.full_name : "", error.to_string());
   }
   if (kube::kind(*decoded) != kind_) {
@@ -75,9 +75,21 @@ void Collection::take(const json& object) {
   }
   const std::string name = kube::meta(*decoded).full_name();
   known_[name] = list_;
+  stand_ins_.erase(name);
   if (refused_.erase(name) > 0) ++problems_version_;
   kube::meta(*decoded).origin = "API server";
   sink_.put(std::move(*decoded));
+}
+
+// Something is in force for a wrong policy that has no last good version.
+void Collection::stand_in(const kube::DecodeError& error) {
+  const std::string& name = error.full_name;
+  if (error.stand_in == nullptr || (known_.contains(name) && !stand_ins_.contains(name))) return;
+  kube::Object object = *error.stand_in;
+  kube::meta(object).origin = "API server";
+  known_[name] = list_;
+  stand_ins_.insert(name);
+  sink_.put(std::move(object));
 }
 
 // The object's last good version stays; without a name it may be any of them.
@@ -93,6 +105,7 @@ void Collection::refuse(const std::string& full_name, std::string sentence) {
 
 void Collection::remove(const std::string& full_name) {
   if (refused_.erase(full_name) > 0) ++problems_version_;
+  stand_ins_.erase(full_name);
   if (known_.erase(full_name) > 0) sink_.remove(kind_, full_name);
 }
 

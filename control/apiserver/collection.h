@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "control/apiserver/resource.h"
+#include "control/kube/decode.h"
 #include "control/object_source.h"
 
 namespace podwire::control::apiserver {
@@ -47,6 +49,7 @@ class Collection {
  private:
   void take(const nlohmann::json& object);
   void refuse(const std::string& full_name, std::string sentence);
+  void stand_in(const kube::DecodeError& error);
   void remove(const std::string& full_name);
 
   kube::Kind kind_;
@@ -57,7 +60,8 @@ class Collection {
     std::uint32_t list = 0;
   };
   std::map<std::string, Refused> refused_;  // by full name
-  std::vector<std::string> nameless_;       // since the last list began
+  std::set<std::string> stand_ins_;    // of those that were never right (DecodeError::stand_in)
+  std::vector<std::string> nameless_;  // since the last list began
   std::uint32_t list_ = 0;
   std::uint64_t problems_version_ = 0;
 };

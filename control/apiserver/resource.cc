@@ -46,6 +46,11 @@ std::span<const Resource> resources() {
        "ippools",
        {{"/apis/crd.projectcalico.org/v1/ippools", "crd.projectcalico.org/v1", "", ""},
         {"/apis/projectcalico.org/v3/ippools", "projectcalico.org/v3", "", ""}},
+       true},
+      {Kind::cluster_network_policy,
+       "clusternetworkpolicies",
+       {{"/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+         "policy.networking.k8s.io/v1alpha2", "", ""}},
        true}};
   return all;
 }

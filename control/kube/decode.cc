@@ -26,6 +26,7 @@ constexpr std::array kKnownKinds{
     KnownKind{Kind::network_policy, true, false, {"networking.k8s.io/v1"}},
     KnownKind{Kind::ip_pool, false, false, {"projectcalico.org/v3", "crd.projectcalico.org/v1"}},
     KnownKind{Kind::service_cidr, false, false, {"networking.k8s.io/v1"}},
+    KnownKind{Kind::cluster_network_policy, false, false, {"policy.networking.k8s.io/v1alpha2"}},
 };
 
 const KnownKind* find_kind(std::string_view name) {
@@ -41,7 +42,7 @@ void check_kind(const Reader& object, const KnownKind* known) {
   if (known == nullptr) {
     return kind.refuse(kind.shown() +
                        " is not a kind podwire reads (Node, Namespace, Pod, Service, "
-                       "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR)");
+                       "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy)");
   }
   if (!version.present()) return version.refuse("is not given");
   const auto given = version.text();
@@ -111,9 +112,11 @@ Object decode_kind(const Reader& object, Kind kind, Meta meta) {
     case Kind::ip_pool:
       return decode_ip_pool(object, std::move(meta));
     case Kind::service_cidr:
+      return decode_service_cidr(object, std::move(meta));
+    case Kind::cluster_network_policy:
       break;
   }
-  return decode_service_cidr(object, std::move(meta));
+  return decode_cluster_network_policy(object, std::move(meta));
 }
 
 // Strings are taken as they stand here: this is only to say which object is wrong.
@@ -124,7 +127,7 @@ std::string text_of(const json& object, const char* key) {
 }
 
 DecodeError error_of(const json& object, const KnownKind* known, FieldProblem problem) {
-  DecodeError error{.kind = std::nullopt, .full_name = {}, .object = {}, .problem = {}};
+  DecodeError error;
   error.problem = std::move(problem);
   error.object = text_of(object, "kind");
   if (error.object.empty()) error.object = "object";
@@ -144,6 +147,26 @@ DecodeError error_of(const json& object, const KnownKind* known, FieldProblem pr
   return error;
 }
 
+// What stands in for a policy that is wrong where no version of it is in force: its pods are to be
+// no more open than it says. Null: the object is no policy, or cannot be told apart.
+std::shared_ptr<const Object> stand_in_of(const Reader& object, const DecodeError& error,
+                                          Meta meta) {
+  if (error.kind != Kind::network_policy && error.kind != Kind::cluster_network_policy) return {};
+  if (error.full_name.empty()) return {};
+  auto decoded = std::make_shared<Object>(decode_kind(object, *error.kind, std::move(meta)));
+  const std::string doubt = error.problem.field + ": " + error.problem.sentence;
+  std::visit(
+      [&]<typename T>(T& policy) {
+        if constexpr (std::is_same_v<T, NetworkPolicy> || std::is_same_v<T, ClusterNetworkPolicy>) {
+          if (std::ranges::find(policy.doubts, doubt) == policy.doubts.end()) {
+            policy.doubts.insert(policy.doubts.begin(), doubt);
+          }
+        }
+      },
+      *decoded);
+  return decoded;
+}
+
 }  // namespace
 
 std::string DecodeError::to_string() const {
@@ -159,12 +182,13 @@ tl::expected<Object, DecodeError> decode_object(const json& object) {
   const KnownKind* const known = find_kind(text_of(object, "kind"));
   check_kind(reader, known);
   Meta meta = decode_meta(reader, known);
-  if (problem || known == nullptr) {
-    return tl::unexpected(error_of(object, known, std::move(*problem)));
+  if (!problem) {
+    Object decoded = decode_kind(reader, known->kind, meta);
+    if (!problem) return decoded;
   }
-  Object decoded = decode_kind(reader, known->kind, std::move(meta));
-  if (problem) return tl::unexpected(error_of(object, known, std::move(*problem)));
-  return decoded;
+  DecodeError error = error_of(object, known, std::move(*problem));
+  error.stand_in = stand_in_of(reader, error, std::move(meta));
+  return tl::unexpected(std::move(error));
 }
 
 Result<Object> decode(const json& object) {

@@ -3,6 +3,7 @@
 // refuses the whole object with one sentence. Thread-safe: pure functions.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -18,6 +19,9 @@ struct DecodeError {
   std::string full_name;
   std::string object;  // "Service default/web", as far as it can be told
   FieldProblem problem;
+  // For a policy: what is to be in force while no right version of it is, since a policy that is
+  // left out leaves its pods open. Parts that are not understood fail closed.
+  std::shared_ptr<const Object> stand_in;
 
   // "Service default/web: spec.ports[0].port: 70000 is not between 1 and 65535"
   [[nodiscard]] std::string to_string() const;
@@ -25,7 +29,7 @@ struct DecodeError {
 
 // Kinds: Node, Namespace, Pod, Service (v1), EndpointSlice (discovery.k8s.io/v1), NetworkPolicy
 // and ServiceCIDR (networking.k8s.io/v1), IPPool (projectcalico.org/v3 and
-// crd.projectcalico.org/v1).
+// crd.projectcalico.org/v1), ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2).
 tl::expected<Object, DecodeError> decode_object(const nlohmann::json& json);
 
 // The same with the error as one line.

@@ -32,18 +32,11 @@ Requirement decode_requirement(const Reader& field) {
   return requirement;
 }
 
-Selector decode_selector(const Reader& field) {
-  Selector selector;
-  selector.match_labels = field["matchLabels"].text_map();
-  for (const auto& [key, value] : selector.match_labels) {
-    const Reader label = field["matchLabels"][key];
-    if (!is_label_key(key)) label.refuse("the key is not a label's name");
-    if (!is_label_value(value)) label.refuse(label.shown() + " is not a label's value");
-  }
-  for (const Reader& element : field["matchExpressions"].elements()) {
-    selector.match_expressions.push_back(decode_requirement(element));
-  }
-  return selector;
+void decode_match_label(const Reader& label, const std::string& key, Selector& selector) {
+  const std::string value = label.text();
+  if (!is_label_key(key)) label.refuse("the key is not a label's name");
+  if (!is_label_value(value)) label.refuse(label.shown() + " is not a label's value");
+  selector.match_labels[key] = value;
 }
 
 IpBlock decode_ip_block(const Reader& field) {
@@ -98,28 +91,43 @@ PolicyPort decode_policy_port(const Reader& field) {
   return port;
 }
 
-std::vector<PolicyRule> decode_rules(const Reader& field, std::string_view peers) {
+PolicyRule decode_rule(const Reader& field, std::string_view peers) {
+  PolicyRule rule;
+  for (const Reader& peer : field[peers].elements()) rule.peers.push_back(decode_peer(peer));
+  for (const Reader& port : field["ports"].elements()) {
+    rule.ports.push_back(decode_policy_port(port));
+  }
+  return rule;
+}
+
+std::vector<PolicyRule> decode_rules(const Reader& field, std::string_view peers,
+                                     NetworkPolicy& policy) {
   std::vector<PolicyRule> rules;
   for (const Reader& element : field.elements()) {
     PolicyRule rule;
-    for (const Reader& peer : element[peers].elements()) rule.peers.push_back(decode_peer(peer));
-    for (const Reader& port : element["ports"].elements()) {
-      rule.ports.push_back(decode_policy_port(port));
-    }
+    const auto read = [&](const Reader& part) { rule = decode_rule(part, peers); };
+    rule.understood = read_part(element, policy.doubts, read);
     rules.push_back(std::move(rule));
   }
+  const bool is_list = read_part(field, policy.doubts, [](const Reader& r) { (void)r.elements(); });
+  if (!is_list) rules.push_back({.peers = {}, .ports = {}, .understood = false});
   return rules;
 }
 
-void decode_policy_types(const Reader& types, NetworkPolicy& policy) {
-  const std::vector<Reader> given = types.elements();
-  policy.isolates_ingress = given.empty();
-  policy.isolates_egress = given.empty() && !policy.egress.empty();
-  for (const Reader& type : given) {
-    if (!type.present()) type.refuse("is not given");
-    const bool egress = type.one_of({"Ingress", "Egress"}, 0) == 1;
-    (egress ? policy.isolates_egress : policy.isolates_ingress) = true;
-  }
+// A type that is not understood isolates in both directions.
+void decode_policy_types(const Reader& spec, NetworkPolicy& policy) {
+  bool ingress = false, egress = false;
+  const bool right = read_part(spec["policyTypes"], policy.doubts, [&](const Reader& types) {
+    const std::vector<Reader> given = types.elements();
+    ingress = given.empty();
+    egress = given.empty() && !policy.egress.empty();
+    for (const Reader& type : given) {
+      if (!type.present()) type.refuse("is not given");
+      (type.one_of({"Ingress", "Egress"}, 0) == 1 ? egress : ingress) = true;
+    }
+  });
+  policy.isolates_ingress = ingress || !right;
+  policy.isolates_egress = egress || !right;
 }
 
 void decode_block_size(const Reader& field, IpPool& pool) {
@@ -134,14 +142,56 @@ void decode_block_size(const Reader& field, IpPool& pool) {
 
 }  // namespace
 
+bool read_part(const Reader& part, std::vector<std::string>& doubts,
+               const std::function<void(const Reader&)>& read) {
+  std::optional<FieldProblem> problem;
+  read(part.recording_in(problem));
+  if (!problem) return true;
+  part.refuse(*problem);
+  doubts.push_back(problem->field + ": " + problem->sentence);
+  return false;
+}
+
+Selector decode_selector(const Reader& field) {
+  Selector selector;
+  const Reader labels = field["matchLabels"];
+  for (const auto& [key, value] : labels.text_map()) {
+    decode_match_label(labels[key], key, selector);
+  }
+  for (const Reader& element : field["matchExpressions"].elements()) {
+    selector.match_expressions.push_back(decode_requirement(element));
+  }
+  return selector;
+}
+
+Selector decode_subject(const Reader& field, std::vector<std::string>& doubts) {
+  Selector selector;
+  read_part(field, doubts, [](const Reader& whole) {
+    (void)whole["matchLabels"]["any"];
+    (void)whole["matchExpressions"].elements();
+  });
+  const Reader labels = field["matchLabels"];
+  for (const std::string& key : labels.keys()) {
+    Selector one;
+    const auto read = [&](const Reader& label) { decode_match_label(label, key, one); };
+    if (read_part(labels[key], doubts, read)) selector.match_labels.merge(one.match_labels);
+  }
+  for (const Reader& element : field["matchExpressions"].elements()) {
+    Requirement requirement;
+    const auto read = [&](const Reader& part) { requirement = decode_requirement(part); };
+    if (read_part(element, doubts, read)) selector.match_expressions.push_back(requirement);
+  }
+  return selector;
+}
+
 NetworkPolicy decode_network_policy(const Reader& object, Meta meta) {
   NetworkPolicy policy;
   policy.meta = std::move(meta);
   const Reader spec = object["spec"];
-  policy.pod_selector = decode_selector(spec["podSelector"]);
-  policy.ingress = decode_rules(spec["ingress"], "from");
-  policy.egress = decode_rules(spec["egress"], "to");
-  decode_policy_types(spec["policyTypes"], policy);
+  policy.pod_selector = decode_subject(spec["podSelector"], policy.doubts);
+  policy.ingress = decode_rules(spec["ingress"], "from", policy);
+  policy.egress = decode_rules(spec["egress"], "to", policy);
+  decode_policy_types(spec, policy);
   return policy;
 }
 

@@ -2,6 +2,8 @@
 // fields are recorded in it (Reader::refuse). Private to control/kube.
 #pragma once
 
+#include <functional>
+
 #include "control/kube/objects.h"
 #include "control/kube/reader.h"
 
@@ -15,5 +17,16 @@ EndpointSlice decode_endpoint_slice(const Reader& object, Meta meta);
 NetworkPolicy decode_network_policy(const Reader& object, Meta meta);
 IpPool decode_ip_pool(const Reader& object, Meta meta);
 ServiceCidr decode_service_cidr(const Reader& object, Meta meta);
+ClusterNetworkPolicy decode_cluster_network_policy(const Reader& object, Meta meta);
+
+// A policy that is wrong somewhere may be all there is between a pod and the world, so its parts
+// are read one by one: what is wrong in one refuses the object as ever, and is a doubt beside that
+// which concerns the part alone. Answers whether the part was right.
+bool read_part(const Reader& part, std::vector<std::string>& doubts,
+               const std::function<void(const Reader&)>& read);
+
+Selector decode_selector(const Reader& field);
+// Of a subject's selector what is understood: it selects more, never less.
+Selector decode_subject(const Reader& field, std::vector<std::string>& doubts);
 
 }  // namespace podwire::control::kube

@@ -6,8 +6,9 @@
 namespace podwire::control::kube {
 namespace {
 
-constexpr std::array kKindNames{"Node",          "Namespace",     "Pod",    "Service",
-                                "EndpointSlice", "NetworkPolicy", "IPPool", "ServiceCIDR"};
+constexpr std::array kKindNames{"Node",    "Namespace",     "Pod",
+                                "Service", "EndpointSlice", "NetworkPolicy",
+                                "IPPool",  "ServiceCIDR",   "ClusterNetworkPolicy"};
 static_assert(kKindNames.size() == std::variant_size_v<Object>);
 
 bool matches_requirement(const Requirement& requirement, const Labels& labels) {

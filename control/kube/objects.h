@@ -1,7 +1,7 @@
 // The Kubernetes objects podwire reads, as far as it reads them. Values are checked when an object
 // becomes one of these (control/kube/decode.h): a wrong port or CIDR never gets this far. Field
 // names are the API's. Sources: k8s.io/api/{core,discovery,networking}/v1, projectcalico.org/v3
-// IPPool.
+// IPPool, sigs.k8s.io/network-policy-api/apis/v1alpha2.
 #pragma once
 
 #include <cstdint>
@@ -161,6 +161,7 @@ struct PolicyPeer {
 struct PolicyRule {
   std::vector<PolicyPeer> peers;  // empty: any peer
   std::vector<PolicyPort> ports;  // empty: any port of any protocol
+  bool understood = true;         // false: it allows nothing
   bool operator==(const PolicyRule&) const = default;
 };
 struct NetworkPolicy {
@@ -168,7 +169,42 @@ struct NetworkPolicy {
   Selector pod_selector;
   bool isolates_ingress = true, isolates_egress = false;  // policyTypes, after defaulting
   std::vector<PolicyRule> ingress, egress;
+  std::vector<std::string> doubts;  // "spec.ingress[0].from[0]: ...": what failed closed, and why
   bool operator==(const NetworkPolicy&) const = default;
+};
+
+// policy.networking.k8s.io ClusterNetworkPolicy.
+struct ClusterPolicyPeer {
+  // Pods: the subject and every peer without networks.
+  Selector namespaces, pods;
+  std::vector<net::Prefix> networks;
+  bool operator==(const ClusterPolicyPeer&) const = default;
+};
+struct ClusterPolicyPort {
+  std::uint8_t protocol = 6;
+  std::uint16_t first = 0, last = 0xffff;
+  std::string name;  // when given: a container's port of whatever protocol and number it has
+  bool operator==(const ClusterPolicyPort&) const = default;
+};
+struct ClusterPolicyRule {
+  enum class Action : std::uint8_t { accept, deny, pass };
+  std::string name;
+  Action action = Action::deny;
+  std::vector<ClusterPolicyPeer> peers;
+  std::vector<ClusterPolicyPort> ports;  // empty: any port of any protocol
+  // False: Accept matches nothing, Deny and Pass deny everything (the API's "fail closed").
+  bool understood = true;
+  bool operator==(const ClusterPolicyRule&) const = default;
+};
+struct ClusterNetworkPolicy {
+  enum class Tier : std::uint8_t { admin, baseline };
+  Meta meta;
+  Tier tier = Tier::admin;
+  std::uint16_t priority = 0;  // lower goes first
+  ClusterPolicyPeer subject;
+  std::vector<ClusterPolicyRule> ingress, egress;
+  std::vector<std::string> doubts;  // as NetworkPolicy's
+  bool operator==(const ClusterNetworkPolicy&) const = default;
 };
 
 enum class TunnelMode : std::uint8_t { never, always, cross_subnet };
@@ -189,8 +225,8 @@ struct ServiceCidr {
   bool operator==(const ServiceCidr&) const = default;
 };
 
-using Object =
-    std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool, ServiceCidr>;
+using Object = std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool,
+                            ServiceCidr, ClusterNetworkPolicy>;
 
 // In the order of Object's alternatives.
 enum class Kind : std::uint8_t {
@@ -201,7 +237,8 @@ enum class Kind : std::uint8_t {
   endpoint_slice,
   network_policy,
   ip_pool,
-  service_cidr
+  service_cidr,
+  cluster_network_policy
 };
 inline Kind kind(const Object& object) {
   return static_cast<Kind>(object.index());

@@ -111,6 +111,13 @@ Reader Reader::operator[](std::string_view key) const {
   return {member == value_->end() ? nullptr : &*member, std::move(path), problem_};
 }
 
+std::vector<std::string> Reader::keys() const {
+  std::vector<std::string> all;
+  if (!present() || !value_->is_object()) return all;
+  for (const auto& [key, value] : value_->items()) all.push_back(key);
+  return all;
+}
+
 std::vector<Reader> Reader::elements() const {
   std::vector<Reader> all;
   if (!present()) return all;

@@ -31,11 +31,20 @@ class Reader {
   [[nodiscard]] const std::string& path() const { return path_; }
   // Records the sentence unless an earlier field was wrong already.
   void refuse(std::string sentence) const;
+  void refuse(const FieldProblem& problem) const {
+    if (!*problem_) *problem_ = problem;
+  }
+  // The same value; what is wrong with it is recorded there instead.
+  [[nodiscard]] Reader recording_in(std::optional<FieldProblem>& problem) const {
+    return {value_, path_, &problem};
+  }
   // The value as a message quotes it, cut to a readable length: 70000, "yes", {...}.
   [[nodiscard]] std::string shown() const;
 
   // Member of an object; absent when this is absent. Refused when this is no object.
   Reader operator[](std::string_view key) const;
+  // The names of an object's members, in their order; none of what is no object.
+  [[nodiscard]] std::vector<std::string> keys() const;
   // Elements of a list; none when absent. Refused when this is no list.
   [[nodiscard]] std::vector<Reader> elements() const;
 

@@ -28,8 +28,14 @@ void Catalog::replace(const std::string& name, std::optional<FileContent> conten
   const std::set<ObjectKey> refused(content->refused.begin(), content->refused.end());
   for (auto& [key, version] : before) {
     if (!content->holds_unknown && !refused.contains(key)) continue;
+    if (version.stand_in && refused.contains(key)) continue;  // its next one follows
     version.fresh = false;
     file.versions.emplace(key, std::move(version));  // unless the file gives it anew
+  }
+  for (FileObject& object : content->stand_ins) {
+    touched.insert(object.key);
+    // Unless the file has a last good version, or gives the object a second time, and rightly.
+    file.versions.emplace(object.key, Version{std::move(object.object), object.line, false, true});
   }
   for (const auto& [key, version] : file.versions) claims_[key].files.insert(name);
 }

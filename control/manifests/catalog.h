@@ -3,9 +3,9 @@
 //
 // Rules: an object is given by one file, the first in force staying so (of several that come at
 // once, the first by file name); a version that a file still vouches for goes before one that is
-// only kept. A wrong object keeps its last good version of the same file. Where it cannot be told
-// which object is wrong (a syntax error, an unknown kind), the whole file's missing objects are
-// kept.
+// only kept. A wrong object keeps its last good version of the same file; a policy that never had
+// one is stood in for. Where it cannot be told which object is wrong (a syntax error, an unknown
+// kind), the whole file's missing objects are kept.
 #pragma once
 
 #include <functional>
@@ -39,7 +39,8 @@ class Catalog {
   struct Version {
     kube::Object object;
     int line = 1;
-    bool fresh = true;  // false: kept from an earlier content of the file
+    bool fresh = true;      // false: kept from an earlier content of the file
+    bool stand_in = false;  // for an object that was never right
   };
   struct File {
     std::map<ObjectKey, Version> versions;

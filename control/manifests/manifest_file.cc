@@ -102,6 +102,7 @@ class FileReader {
       const kube::DecodeError& error = decoded.error();
       if (error.kind) {
         content_.refused.emplace_back(*error.kind, error.full_name);
+        if (error.stand_in != nullptr) stand_in(error, line_of(""));
       } else {
         content_.holds_unknown = true;
       }
@@ -124,6 +125,12 @@ class FileReader {
                                                   first->second + ", which stays in force");
     }
     content_.objects.push_back({std::move(key), line, std::move(*decoded)});
+  }
+
+  void stand_in(const kube::DecodeError& error, int line) {
+    kube::Object object = *error.stand_in;
+    kube::meta(object).origin = name_ + ":" + std::to_string(line);
+    content_.stand_ins.push_back({content_.refused.back(), line, std::move(object)});
   }
 
   const std::string& name_;

@@ -30,6 +30,7 @@ struct FileContent {
   std::vector<FileObject> objects;    // in their order; each key once
   std::vector<FileProblem> problems;  // in order of lines
   std::vector<ObjectKey> refused;     // objects that are there but wrong
+  std::vector<FileObject> stand_ins;  // of those, for what was never right (DecodeError::stand_in)
   bool holds_unknown = false;         // something wrong of which the object cannot be told
 };
 

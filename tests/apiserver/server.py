@@ -30,6 +30,8 @@ KINDS = {
     "servicecidrs": ("/apis/networking.k8s.io/v1/servicecidrs", "networking.k8s.io/v1",
                      "ServiceCIDR"),
     "ippools": ("/apis/crd.projectcalico.org/v1/ippools", "crd.projectcalico.org/v1", "IPPool"),
+    "clusternetworkpolicies": ("/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+                               "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
 }
 Request = namedtuple("Request", "time verb plural query authorization path")
 
@@ -113,7 +115,7 @@ class _Listener(ThreadingHTTPServer):
 class Server:
     def __init__(self, folder, certificate="server", port=0):
         self.requests, self.pages, self.connections = [], True, set()
-        self.absent = {"ippools"}
+        self.absent = {"ippools", "clusternetworkpolicies"}
         self._objects = {plural: {} for plural in KINDS}
         self._events = []  # (version, plural, type, object)
         self._version, self._oldest, self._watches = 100, 0, 0

@@ -80,6 +80,7 @@ class Watcher final : public ObjectSink {
     add_names(in_force, "NetworkPolicy", all_.network_policies);
     add_names(in_force, "IPPool", all_.ip_pools);
     add_names(in_force, "ServiceCIDR", all_.service_cidrs);
+    add_names(in_force, "ClusterNetworkPolicy", all_.cluster_network_policies);
     json kinds = json::object();
     for (const KindReport& report : source_.report()) {
       json errors = json::object();

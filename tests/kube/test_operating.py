@@ -8,7 +8,7 @@ from case import Case
 from cluster import ADDRESS, PORT
 
 KINDS = {"Node", "Namespace", "Pod", "Service", "EndpointSlice", "NetworkPolicy", "IPPool",
-         "ServiceCIDR"}
+         "ServiceCIDR", "ClusterNetworkPolicy"}
 
 
 class Operating(Case):

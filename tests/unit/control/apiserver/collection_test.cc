@@ -18,7 +18,7 @@ class CollectionTest : public testing::Test, protected ObjectSink {
     in_force.insert(name);
   }
   void remove(Kind kind, const std::string& name) override {
-    EXPECT_EQ(kind, Kind::service);
+    EXPECT_TRUE(kind == Kind::service || kind == Kind::network_policy);
     calls.push_back("remove " + name);
     in_force.erase(name);
   }
@@ -90,6 +90,34 @@ TEST_F(CollectionTest, AWrongObjectKeepsItsLastGoodVersionAndIsNamed) {
   event("DELETED", service("y", 0));
   EXPECT_TRUE(collection.problems().empty());
   EXPECT_EQ(in_force, Names{"a/x"});
+}
+
+TEST_F(CollectionTest, AWrongPolicyIsStoodInForUntilItIsRightOnce) {
+  Collection policies{Kind::network_policy, *this};
+  const auto tell = [&](const char* type, const char* app, int port) {
+    const json spec{{"podSelector", json::object()},
+                    {"ingress", {{{"ports", {{{"port", port}}}}}}}};
+    std::string text = json{
+        {"type", type},
+        {"object",
+         {{"kind", "NetworkPolicy"},
+          {"apiVersion", "networking.k8s.io/v1"},
+          {"metadata", {{"name", app}, {"namespace", "a"}}},
+          {"spec", spec}}}}.dump();
+    policies.apply(read_event(text));
+  };
+  tell("ADDED", "p", 0);
+  tell("MODIFIED", "p", -1);
+  EXPECT_EQ(std::exchange(calls, {}), (std::vector<std::string>{"put a/p", "put a/p"}));
+  EXPECT_EQ(policies.problems().size(), 1U);
+  tell("MODIFIED", "p", 80);
+  EXPECT_EQ(std::exchange(calls, {}), std::vector<std::string>{"put a/p"});
+  EXPECT_TRUE(policies.problems().empty());
+  tell("MODIFIED", "p", 0);  // its last good version stays
+  EXPECT_TRUE(calls.empty());
+  tell("DELETED", "p", 0);
+  tell("ADDED", "p", 0);
+  EXPECT_EQ(calls, (std::vector<std::string>{"remove a/p", "put a/p"}));
 }
 
 TEST_F(CollectionTest, AWrongObjectThatIsGoneIsForgotten) {

@@ -119,7 +119,7 @@ const Refusal kRefusals[] = {
     {"Node", "/kind", "-", "object n1: kind: is not given"},
     {"Node", "/kind", R"("Knode")",
      "Knode n1: kind: \"Knode\" is not a kind podwire reads (Node, Namespace, Pod, Service, "
-     "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR)"},
+     "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy)"},
     {"Node", "/metadata", "[]", "Node: metadata: [...] is not a set of fields"},
     {"Namespace", "/metadata/labels/team", "1.1",
      "Namespace shop: metadata.labels.team: 1.1 is not a string; put it in quotes"},
@@ -372,9 +372,9 @@ TEST(DecodeNode, ReadsAddressesAndSubnet) {
   ASSERT_EQ(node.pod_cidrs.size(), 2);
   EXPECT_EQ(node.pod_cidrs[1].to_string(), "fd00:1::/64");
   EXPECT_FALSE(node.leaving);
-  EXPECT_TRUE(decoded<Node>("/spec/taints",
-                            R"([{"key":"a"},{"key":"ToBeDeletedByClusterAutoscaler"}])")
-                  .leaving);
+  EXPECT_TRUE(
+      decoded<Node>("/spec/taints", R"([{"key":"a"},{"key":"ToBeDeletedByClusterAutoscaler"}])")
+          .leaving);
 }
 
 TEST(DecodeNode, TakesAddressFromAnnotationWhereStatusGivesNone) {

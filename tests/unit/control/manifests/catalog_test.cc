@@ -77,6 +77,31 @@ TEST(Catalog, KeepsTheLastGoodVersionOfABadObjectOnly) {
   EXPECT_TRUE(in.apps.empty());
 }
 
+// With its port as label: 0 is none, and allows nothing.
+std::string policy(int port, const std::string& app) {
+  return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, labels: "
+         "{app: " +
+         app + "}}\nspec: {podSelector: {}, ingress: [{ports: [{port: " + std::to_string(port) +
+         "}]}]}\n";
+}
+
+TEST(Catalog, AWrongPolicyIsStoodInForUntilItIsRightOnce) {
+  InForce in;
+  in.update({{"a.yaml", policy(0, "first") + pod("x")}});
+  EXPECT_EQ(in.apps, (InForce::Apps{{"default/p", "first"}, {"default/x", "a"}}));
+  EXPECT_EQ(in.catalog.problems().size(), 1);
+  in.update({{"a.yaml", policy(0, "second")}});
+  EXPECT_EQ(in.apps, (InForce::Apps{{"default/p", "second"}}));
+  in.update({{"a.yaml", policy(80, "good")}});
+  EXPECT_EQ(in.apps, (InForce::Apps{{"default/p", "good"}}));
+  in.update({{"a.yaml", policy(0, "bad")}});
+  EXPECT_EQ(in.apps, (InForce::Apps{{"default/p", "good"}}));
+  in.update({{"b.yaml", policy(0, "elsewhere")}, {"a.yaml", std::nullopt}});
+  EXPECT_EQ(in.apps, (InForce::Apps{{"default/p", "elsewhere"}}));
+  in.update({{"b.yaml", std::nullopt}});
+  EXPECT_TRUE(in.apps.empty());
+}
+
 TEST(Catalog, KeepsMissingObjectsBesideAnUnknownKind) {
   InForce in;
   in.update({{"a.yaml", pod("x") + pod("y")}});
