@@ -39,6 +39,9 @@ class Proxy:
         finally:
             self._refuses = False
 
+    def passed(self, size):
+        """So much of the server's has gone to a client."""
+
     def cut_now(self):
         """Resets every connection there is."""
         with self._lock:
@@ -93,6 +96,7 @@ class Proxy:
                     return self._reset(client, server)
                 said += len(data)
                 client.sendall(data)
+                self.passed(len(data))
 
     @staticmethod
     def _reset(*ends):
