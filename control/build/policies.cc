@@ -346,13 +346,14 @@ void PoliciesBuilder::fill_table(Touched& touched) {
       table->erase_prefix(prefix);
     }
   }
-  table->set_policy_names(policy_names_);
+  if (given_names_ == nullptr) {
+    given_names_ = std::make_shared<const std::vector<std::string>>(policy_names_);
+  }
+  table->set_policy_names(given_names_);
   last_ = std::move(table);
 }
 
-PoliciesBuilder::PoliciesBuilder()
-    : policy_names_(std::make_shared<const std::vector<std::string>>(
-          std::vector<std::string>{"(the pod is not known yet)"})) {
+PoliciesBuilder::PoliciesBuilder() : policy_names_{"(the pod is not known yet)"} {
   tables::PolicyRowBuilder closed(0);
   closed.add_tier(tables::PolicyAction::deny);
   closed_ = closed.finish();

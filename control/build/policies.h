@@ -56,6 +56,7 @@ class PoliciesBuilder {
     std::uint16_t named_number = 0;
     bool any_peer = false;
     std::vector<Peer> peers;
+    std::vector<tables::RuleOrigin> origins;
   };
   enum class Direction : std::uint8_t { ingress, egress };
   // Local pods with the same key share a row. The pod's own named ports matter to ingress rules.
@@ -117,11 +118,11 @@ class PoliciesBuilder {
 
   [[nodiscard]] LocalPod describe_local(const Store& store, const std::string& pod) const;
   [[nodiscard]] bool outdated(const Row& row, const RowKey& key, const Touched& touched) const;
-  void rebuild(const RowKey& key, Row& row);
+  bool rebuild(const RowKey& key, Row& row);
   void extend(Row& row, const Touched& touched) const;
   [[nodiscard]] std::shared_ptr<const tables::PolicyRow> compile(const Row& row);
-  void add_rule(const RowKey& key, const std::string& ns, const kube::PolicyRule& rule,
-                Row& row) const;
+  void add_rule(const RowKey& key, const kube::NetworkPolicy& policy, std::uint32_t number,
+                Row& row);
   [[nodiscard]] bool matches(const Group& group, const Identity& identity) const;
   [[nodiscard]] bool matches(const Peer& peer, const Identity& identity) const;
   [[nodiscard]] bool matches_namespace(const kube::Selector& selector, const std::string& ns) const;
@@ -149,7 +150,8 @@ class PoliciesBuilder {
   std::shared_ptr<const tables::PolicyRow> closed_;  // for pods that are not known yet
 
   std::map<std::string, std::uint32_t> policy_numbers_;
-  std::shared_ptr<const std::vector<std::string>> policy_names_;
+  std::vector<std::string> policy_names_;
+  std::shared_ptr<const std::vector<std::string>> given_names_;  // null: they changed since
   std::vector<std::uint32_t> free_policy_numbers_;
   std::shared_ptr<const tables::PolicyTable> last_;
   std::uint32_t generation_ = 0;

@@ -39,8 +39,11 @@ bool PoliciesBuilder::matches(const Group& group, const Identity& identity) cons
                                        [&](const Peer& p) { return matches(p, identity); });
 }
 
-void PoliciesBuilder::add_rule(const RowKey& key, const std::string& ns,
-                               const kube::PolicyRule& rule, Row& row) const {
+void PoliciesBuilder::add_rule(const RowKey& key, const kube::NetworkPolicy& policy,
+                               std::uint32_t number, Row& row) {
+  const bool inward = key.direction == Direction::ingress;
+  const kube::PolicyRule& rule = (inward ? policy.ingress : policy.egress)[number];
+  const tables::RuleOrigin origin{number_of(policy.meta.full_name()), number};
   std::vector<Group> groups;
   Group numeric;
   for (const kube::PolicyPort& port : rule.ports) {
@@ -48,8 +51,7 @@ void PoliciesBuilder::add_rule(const RowKey& key, const std::string& ns,
       numeric.ports.push_back({port.protocol, 0, 0xffff});
     } else if (port.port->name.empty()) {
       numeric.ports.push_back(range_of(port, port.port->number));
-    } else if (const NamedPort name{port.port->name, port.protocol};
-               key.direction == Direction::ingress) {
+    } else if (const NamedPort name{port.port->name, port.protocol}; inward) {
       const auto own = key.ports.find(name);
       if (own != key.ports.end()) {
         numeric.ports.push_back({port.protocol, own->second, own->second});
@@ -59,7 +61,7 @@ void PoliciesBuilder::add_rule(const RowKey& key, const std::string& ns,
       const auto numbers = named_numbers_.find(name);
       if (numbers == named_numbers_.end()) continue;
       for (const auto& [number, users] : numbers->second) {
-        groups.push_back({{{port.protocol, number, number}}, name, number, false, {}});
+        groups.push_back({{{port.protocol, number, number}}, name, number, false, {}, {}});
       }
     }
   }
@@ -72,8 +74,9 @@ void PoliciesBuilder::add_rule(const RowKey& key, const std::string& ns,
     });
     Group& place = same == row.groups.end() ? row.groups.emplace_back(std::move(group)) : *same;
     place.any_peer |= rule.peers.empty();
+    place.origins.push_back(origin);
     for (const kube::PolicyPeer& peer : rule.peers) {
-      place.peers.push_back({&peer, ns});
+      place.peers.push_back({&peer, policy.meta.ns});
       row.selects_namespaces |= peer.namespace_selector.has_value();
     }
   }
@@ -82,16 +85,15 @@ void PoliciesBuilder::add_rule(const RowKey& key, const std::string& ns,
 std::uint32_t PoliciesBuilder::number_of(const std::string& policy) {
   const auto [place, added] = policy_numbers_.try_emplace(policy, 0);
   if (!added) return place->second;
-  auto names = *policy_names_;
   if (free_policy_numbers_.empty()) {
-    place->second = static_cast<std::uint32_t>(names.size());
-    names.push_back(policy);
+    place->second = static_cast<std::uint32_t>(policy_names_.size());
+    policy_names_.push_back(policy);
   } else {
     place->second = free_policy_numbers_.back();
     free_policy_numbers_.pop_back();
-    names[place->second] = policy;
+    policy_names_[place->second] = policy;
   }
-  policy_names_ = std::make_shared<const std::vector<std::string>>(std::move(names));
+  given_names_ = nullptr;
   return place->second;
 }
 
@@ -101,7 +103,8 @@ std::shared_ptr<const tables::PolicyRow> PoliciesBuilder::compile(const Row& row
   std::map<IdentityId, std::vector<unsigned>> by_peer;
   for (const Group& group : row.groups) {
     const bool any = group.any_peer && !group.named;
-    const unsigned rule = builder.add_rule(tables::PolicyAction::allow, group.ports, any);
+    const unsigned rule =
+        builder.add_rule(tables::PolicyAction::allow, group.ports, any, group.origins);
     if (any) continue;
     std::set<IdentityId> candidates;
     const auto add_namespace = [&](const std::string& ns) {
@@ -136,7 +139,8 @@ std::shared_ptr<const tables::PolicyRow> PoliciesBuilder::compile(const Row& row
   return builder.finish();
 }
 
-void PoliciesBuilder::rebuild(const RowKey& key, Row& row) {
+// Tells whether an answer may be another.
+bool PoliciesBuilder::rebuild(const RowKey& key, Row& row) {
   row.policies.clear();
   row.groups.clear();
   row.named.clear();
@@ -145,10 +149,12 @@ void PoliciesBuilder::rebuild(const RowKey& key, Row& row) {
     row.policies.push_back(policies_.at(name));
     const kube::NetworkPolicy& policy = *row.policies.back();
     const auto& rules = key.direction == Direction::ingress ? policy.ingress : policy.egress;
-    for (const kube::PolicyRule& rule : rules) add_rule(key, policy.meta.ns, rule, row);
+    for (std::uint32_t n = 0; n < rules.size(); ++n) add_rule(key, policy, n, row);
   }
   auto compiled = compile(row);
-  if (row.row == nullptr || !compiled->same_answers(*row.row)) row.row = std::move(compiled);
+  const bool same = row.row != nullptr && compiled->same_answers(*row.row);
+  if (!same || !compiled->same_origins(*row.row)) row.row = std::move(compiled);
+  return !same;
 }
 
 bool PoliciesBuilder::outdated(const Row& row, const RowKey& key, const Touched& touched) const {
@@ -191,9 +197,8 @@ void PoliciesBuilder::settle_rows(Touched& touched) {
   for (auto& [key, row] : rows_) {
     const auto before = row.row;
     if (outdated(row, key, touched)) {
-      rebuild(key, row);
       // A row that is new came with a local pod's change, which has been noted there.
-      touched.answers |= before != nullptr && before != row.row;
+      touched.answers |= rebuild(key, row) && before != nullptr;
     } else {
       extend(row, touched);
     }

@@ -46,6 +46,27 @@ bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol, std::uint16_t por
   return true;
 }
 
+PolicyDecision PolicyRow::decide(IdentityId peer, std::uint8_t protocol, std::uint16_t port) const {
+  const std::uint64_t* by_peer = mask(peer_mask(peer));
+  const std::uint64_t* by_port = mask(port_mask(protocol, port));
+  PolicyDecision decision;
+  for (const Tier& tier : tiers_) {
+    decision = {tier.otherwise == PolicyAction::allow, tier.name, false, {}};
+    PolicyAction action = tier.otherwise;
+    for (std::uint32_t word = tier.first_word; word < tier.last_word; ++word) {
+      const std::uint64_t both = by_peer[word] & by_port[word];
+      if (both == 0) continue;
+      const auto bit = word * kWordBits + static_cast<unsigned>(std::countr_zero(both));
+      action = actions_[bit];
+      decision = {action == PolicyAction::allow, tier.name, true, (*origins_)[bit]};
+      break;
+    }
+    if (action != PolicyAction::pass) return decision;
+  }
+  decision.allowed = true;
+  return decision;
+}
+
 bool PolicyRow::same_answers(const PolicyRow& other) const {
   const auto same_mask = [&](std::uint32_t mine, std::uint32_t theirs) {
     return std::equal(mask(mine), mask(mine) + words_, other.mask(theirs));
@@ -69,6 +90,7 @@ bool PolicyRow::same_answers(const PolicyRow& other) const {
 
 PolicyRowBuilder::PolicyRowBuilder(std::uint32_t policy) : row_(std::make_shared<PolicyRow>()) {
   row_->policy_ = policy;
+  row_->origins_ = std::make_shared<const PolicyRow::Origins>();
 }
 
 PolicyRowBuilder::PolicyRowBuilder(const PolicyRow& row)
@@ -81,26 +103,27 @@ PolicyRowBuilder::PolicyRowBuilder(const PolicyRow& row)
   // Of the rules only their bits are needed from here on.
   for (const PolicyRow::Tier& tier : row_->tiers_) {
     for (unsigned bit = tier.first_word * kWordBits; bit < tier.last_bit; ++bit) {
-      rules_.push_back(Rule{bit, {}, false});
+      rules_.push_back(Rule{bit, {}, false, {}});
     }
   }
 }
 
-void PolicyRowBuilder::add_tier(PolicyAction otherwise) {
+void PolicyRowBuilder::add_tier(PolicyAction otherwise, PolicyTier name) {
   check(!is_copy_, "a copied policy row takes no new tiers");
   const std::uint32_t word = row_->tiers_.empty() ? 0 : row_->tiers_.back().last_word;
-  row_->tiers_.push_back({word, word, word * kWordBits, otherwise});
+  row_->tiers_.push_back({word, word, word * kWordBits, otherwise, name});
 }
 
 unsigned PolicyRowBuilder::add_rule(PolicyAction action, std::span<const PortRange> ports,
-                                    bool any_peer) {
+                                    bool any_peer, std::span<const RuleOrigin> origins) {
   check(!is_copy_ && !row_->tiers_.empty(), "a policy rule needs a tier to stand in");
   PolicyRow::Tier& tier = row_->tiers_.back();
   const unsigned bit = tier.last_bit++;
   tier.last_word = bit / kWordBits + 1;
   row_->actions_.resize(bit + 1, PolicyAction::pass);
   row_->actions_[bit] = action;
-  rules_.push_back(Rule{bit, {ports.begin(), ports.end()}, any_peer});
+  rules_.push_back(
+      Rule{bit, {ports.begin(), ports.end()}, any_peer, {origins.begin(), origins.end()}});
   return static_cast<unsigned>(rules_.size() - 1);
 }
 
@@ -169,6 +192,9 @@ std::shared_ptr<const PolicyRow> PolicyRowBuilder::finish() {
     }
     intern(any);
     compile_ports();
+    PolicyRow::Origins origins(row_->actions_.size());
+    for (Rule& rule : rules_) origins[rule.bit] = std::move(rule.origins);
+    row_->origins_ = std::make_shared<const PolicyRow::Origins>(std::move(origins));
     is_copy_ = true;
     for (const auto& [identity, rules] : peers_) set_peer(identity, rules);
     peers_.clear();
@@ -209,6 +235,32 @@ PolicyAnswer PolicyTable::judge(const PolicyQuestion& question) const noexcept {
     }
   }
   return answer;
+}
+
+PolicyTable::Explanations PolicyTable::explain(const PolicyQuestion& question) const {
+  using By = PolicyExplanation::By;
+  if (question.source == question.destination)
+    return {{By::loopback, {}, 0}, {By::loopback, {}, 0}};
+  const Pod* source = pods_.find(question.source);
+  const Pod* destination = pods_.find(question.destination);
+  const auto side = [&](const PolicyRow& row, IdentityId peer) {
+    return PolicyExplanation{By::row,
+                             row.decide(peer, question.protocol, question.destination_port.host()),
+                             row.policy()};
+  };
+  Explanations found;
+  if (source != nullptr) {
+    found.egress = source->egress == nullptr
+                       ? PolicyExplanation{By::not_isolated, {}, 0}
+                       : side(*source->egress, identity(destination, question.destination));
+  }
+  if (destination != nullptr) {
+    found.ingress = question.from_own_node ? PolicyExplanation{By::own_node, {}, 0}
+                    : destination->ingress == nullptr
+                        ? PolicyExplanation{By::not_isolated, {}, 0}
+                        : side(*destination->ingress, identity(source, question.source));
+  }
+  return found;
 }
 
 const std::string& PolicyTable::policy_name(std::uint32_t policy) const {

@@ -9,8 +9,9 @@
 // An identity stands for all addresses that no rule can tell apart. A row belongs to one direction
 // of the local pods that the same policies select. Rules stand in tiers, in order: the first that
 // matches decides, `pass` leaves the tier, `otherwise` is the answer of a tier without a match.
-// NetworkPolicy needs one tier of `allow` rules that denies otherwise.
-// Sources: k8s.io/api/networking/v1 NetworkPolicy; sigs.k8s.io/network-policy-api for tiers.
+// NetworkPolicy needs one tier of `allow` rules that denies otherwise. Tools ask where a rule
+// stands in the objects; workers do not, so that is kept apart from what they read. Sources:
+// k8s.io/api/networking/v1 NetworkPolicy; sigs.k8s.io/network-policy-api for tiers.
 #pragma once
 
 #include <array>
@@ -33,6 +34,24 @@ using IdentityId = std::uint32_t;
 inline constexpr IdentityId kWorld = 0;
 
 enum class PolicyAction : std::uint8_t { allow, deny, pass };
+// Which of the API's tiers one of a row is.
+enum class PolicyTier : std::uint8_t { admin, network_policy, baseline };
+
+// Where a rule of a row stands in the objects.
+struct RuleOrigin {
+  std::uint32_t policy = 0;  // a number for PolicyTable::policy_name
+  std::uint32_t rule = 0;    // its place in that policy's list of the row's direction, from 0
+  bool operator==(const RuleOrigin&) const = default;
+};
+
+// How a row came to its answer.
+struct PolicyDecision {
+  bool allowed = true;
+  PolicyTier tier = PolicyTier::network_policy;
+  bool by_rule = false;  // else by what the tier says where none of its rules matches
+  // Of the rule: several where rules for the same ports were compiled as one.
+  std::span<const RuleOrigin> origins;
+};
 
 struct PortRange {
   std::uint8_t protocol = 6;
@@ -59,6 +78,13 @@ class PolicyRow {
   }
   // Same answers to every question. May say no when it cannot tell.
   [[nodiscard]] bool same_answers(const PolicyRow& other) const;
+  // The same rules of the same policies, bit by bit.
+  [[nodiscard]] bool same_origins(const PolicyRow& other) const {
+    return *origins_ == *other.origins_;
+  }
+  // As allows(), with the reason; valid as long as the row.
+  [[nodiscard]] PolicyDecision decide(IdentityId peer, std::uint8_t protocol,
+                                      std::uint16_t port) const;
 
  private:
   friend class PolicyRowBuilder;
@@ -69,6 +95,7 @@ class PolicyRow {
     std::uint32_t first_word = 0, last_word = 0;  // half open
     std::uint32_t last_bit = 0;                   // half open; what is left of the word is padding
     PolicyAction otherwise = PolicyAction::deny;
+    PolicyTier name = PolicyTier::network_policy;
     bool operator==(const Tier&) const = default;
   };
   // Everything from `begin` (protocol << 16 | port) to the next one's begin.
@@ -77,6 +104,7 @@ class PolicyRow {
     std::uint32_t mask = 0;  // number of a mask in masks_
     bool operator==(const Interval&) const = default;
   };
+  using Origins = std::vector<std::vector<RuleOrigin>>;  // by bit
 
   [[nodiscard]] const std::uint64_t* mask(std::uint32_t number) const noexcept {
     return masks_.data() + std::size_t{number} * words_;
@@ -91,6 +119,7 @@ class PolicyRow {
   std::vector<std::uint64_t> masks_;   // words_ each; 0: the rules for any peer
   std::vector<std::shared_ptr<const Chunk>> chunks_;
   std::vector<Interval> intervals_;  // sorted; the first begins at 0
+  std::shared_ptr<const Origins> origins_;
 };
 
 inline std::uint32_t PolicyRow::peer_mask(IdentityId peer) const noexcept {
@@ -107,9 +136,10 @@ class PolicyRowBuilder {
   // A copy to which only set_peer() may be applied.
   explicit PolicyRowBuilder(const PolicyRow& row);
 
-  void add_tier(PolicyAction otherwise);
+  void add_tier(PolicyAction otherwise, PolicyTier name = PolicyTier::network_policy);
   // Adds a rule to the last tier and returns its number. No ports: every port of every protocol.
-  unsigned add_rule(PolicyAction action, std::span<const PortRange> ports, bool any_peer);
+  unsigned add_rule(PolicyAction action, std::span<const PortRange> ports, bool any_peer,
+                    std::span<const RuleOrigin> origins = {});
   // The rules (beside those for any peer) that match this identity; replaces what was said before.
   void set_peer(IdentityId identity, std::span<const unsigned> rules);
   [[nodiscard]] std::shared_ptr<const PolicyRow> finish();
@@ -119,6 +149,7 @@ class PolicyRowBuilder {
     unsigned bit;
     std::vector<PortRange> ports;
     bool any_peer;
+    std::vector<RuleOrigin> origins;
   };
   void compile_ports();
   std::uint32_t intern(const std::vector<std::uint64_t>& mask);
@@ -130,6 +161,20 @@ class PolicyRowBuilder {
   std::map<IdentityId, std::vector<unsigned>> peers_;  // of a new row, until finish()
 };
 
+// Why one end of a flow lets it pass or not.
+struct PolicyExplanation {
+  enum class By : std::uint8_t {
+    loopback,      // a pod to itself
+    no_local_pod,  // the end is no pod of this node: this node does not judge it
+    not_isolated,  // no policy selects the pod in this direction
+    own_node,      // from the node itself into its pod
+    row            // `decision`
+  };
+  By by = By::no_local_pod;
+  PolicyDecision decision;
+  std::uint32_t policy = 0;  // of a row: the policy that a refusal is logged with
+};
+
 class PolicyTable {
  public:
   PolicyTable();
@@ -137,6 +182,12 @@ class PolicyTable {
   // Both sides that are pods of this node are judged. A pod's traffic to itself and the node's own
   // into its pods is always allowed. Worker threads; no allocation.
   [[nodiscard]] PolicyAnswer judge(const PolicyQuestion& question) const noexcept;
+
+  struct Explanations {
+    PolicyExplanation egress, ingress;
+  };
+  // judge() with its reasons. Control thread and tools; valid as long as the table.
+  [[nodiscard]] Explanations explain(const PolicyQuestion& question) const;
 
   // "namespace/name" by PolicyAnswer::policy. Control thread and tools.
   [[nodiscard]] const std::string& policy_name(std::uint32_t policy) const;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <random>
 #include <set>
@@ -125,6 +126,49 @@ TEST(PolicyRow, FirstMatchingRuleOfTheFirstDecidingTierCounts) {
   EXPECT_TRUE(copy.finish()->allows(3, 6, 80));
 }
 
+TEST(PolicyRow, TellsTheTierAndTheRuleThatDecided) {
+  PolicyRowBuilder builder(1);
+  builder.add_tier(PolicyAction::pass, PolicyTier::admin);
+  const std::array refuses{RuleOrigin{4, 2}};
+  const unsigned refuse = builder.add_rule(PolicyAction::deny, kWeb, false, refuses);
+  builder.add_tier(PolicyAction::deny);
+  const std::array web{RuleOrigin{7, 0}, RuleOrigin{9, 3}};
+  builder.add_rule(PolicyAction::allow, kWeb, true, web);
+  builder.set_peer(1, std::array{refuse});
+  const auto row = builder.finish();
+  const auto refused = row->decide(1, 6, 80);
+  EXPECT_TRUE(!refused.allowed && refused.by_rule && refused.tier == PolicyTier::admin);
+  EXPECT_TRUE(std::ranges::equal(refused.origins, refuses));
+  const auto passed = row->decide(2, 6, 80);
+  EXPECT_TRUE(passed.allowed && passed.by_rule && passed.tier == PolicyTier::network_policy);
+  EXPECT_TRUE(std::ranges::equal(passed.origins, web));
+  const auto otherwise = row->decide(1, 6, 81);
+  EXPECT_TRUE(!otherwise.allowed && !otherwise.by_rule && otherwise.origins.empty());
+  EXPECT_EQ(otherwise.tier, PolicyTier::network_policy);
+  PolicyRowBuilder copy(*row);
+  copy.set_peer(3, std::array{refuse});
+  EXPECT_TRUE(std::ranges::equal(copy.finish()->decide(3, 6, 80).origins, refuses));
+}
+
+TEST(PolicyTable, ExplainsBothEnds) {
+  using By = PolicyExplanation::By;
+  PolicyTable table;
+  table.set_pod(ip("10.0.0.1"), {1, deny_all(1), nullptr});
+  table.set_pod(ip("10.0.0.2"), {1, nullptr, deny_all(2)});
+  const auto both = table.explain(ask("10.0.0.2", "10.0.0.1"));
+  EXPECT_TRUE(both.egress.by == By::row && both.egress.policy == 2);
+  EXPECT_TRUE(both.ingress.by == By::row && both.ingress.policy == 1);
+  EXPECT_FALSE(both.egress.decision.allowed || both.ingress.decision.allowed);
+  const auto open = table.explain(ask("10.0.0.1", "10.0.0.2"));
+  EXPECT_TRUE(open.egress.by == By::not_isolated && open.ingress.by == By::not_isolated);
+  EXPECT_EQ(table.explain(ask("10.0.0.1", "10.0.0.1")).egress.by, By::loopback);
+  const auto outside = table.explain(ask("9.9.9.9", "10.0.0.1"));
+  EXPECT_TRUE(outside.egress.by == By::no_local_pod && outside.ingress.by == By::row);
+  auto probe = ask("192.168.0.1", "10.0.0.1");
+  probe.from_own_node = true;
+  EXPECT_EQ(table.explain(probe).ingress.by, By::own_node);
+}
+
 // Against a plain reading of "first match decides", with more rules than one word holds.
 TEST(PolicyRow, EqualsAPlainReadingOverManyRules) {
   std::mt19937 random(11);
@@ -180,6 +224,7 @@ TEST(PolicyRow, EqualsAPlainReadingOverManyRules) {
         decided = true;
       }
       ASSERT_EQ(row->allows(peer, protocol, port), expected) << peer << " " << port;
+      ASSERT_EQ(row->decide(peer, protocol, port).allowed, expected) << peer << " " << port;
     }
   }
 }
