@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "control/build/contradictions.h"
+
 namespace podwire::control::build {
 namespace {
 
@@ -209,17 +211,25 @@ ServicesBuilder::Frontends ServicesBuilder::frontends_of(
         frontends.try_emplace({address, net::be16(number), port.protocol}, std::move(frontend));
       };
       for (const auto& ip : service.cluster_ips) add(ip, port.port, FrontendKind::cluster_ip);
-      for (const auto& ip : service.external_ips) add(ip, port.port, FrontendKind::external_ip);
+      // An address that is both is bound by the source ranges, as in kube-proxy.
       for (const auto& ip : service.load_balancer_ips) {
         add(ip, port.port, FrontendKind::load_balancer);
       }
+      for (const auto& ip : service.external_ips) add(ip, port.port, FrontendKind::external_ip);
       if (port.node_port != 0) add(unspecified(family), port.node_port, FrontendKind::node_port);
     }
   }
   return frontends;
 }
 
-// The first Service by name has the frontend that several ask for.
+// Of several Services that ask for one frontend: whose ClusterIP it is, since nobody may take that
+// away by an external address (CVE-2020-8554); else the first by name.
+const std::string& ServicesBuilder::winner_of(const Wanted& wanted) {
+  const auto owns = [](const auto& one) { return one.second.kind == FrontendKind::cluster_ip; };
+  const auto owner = std::ranges::find_if(wanted.by_service, owns);
+  return (owner == wanted.by_service.end() ? wanted.by_service.begin() : owner)->first;
+}
+
 void ServicesBuilder::put(const FrontendKey& key, tables::ServiceTable& table) {
   const auto found = wanted_.find(key);
   if (found == wanted_.end() || found->second.by_service.empty()) {
@@ -234,7 +244,7 @@ void ServicesBuilder::put(const FrontendKey& key, tables::ServiceTable& table) {
   } else {
     contested_.erase(key);
   }
-  const tables::Frontend& winner = by_service.begin()->second;
+  const tables::Frontend& winner = by_service.at(winner_of(found->second));
   const tables::Frontend* old = table.frontends.find(key);
   if (old == nullptr || !equal(*old, winner)) table.frontends.set(key, winner);
 }
@@ -259,6 +269,7 @@ void ServicesBuilder::rebuild(const std::string& name, const Store& store, const
   const auto found = store.services.find(name);
   if (found == store.services.end() || !is_served(found->second)) {
     remove(name, table);
+    contradictions_.erase(name);
     const std::string prefix = name + ":";
     for (auto it = compiled_.lower_bound(prefix);
          it != compiled_.end() && it->first.starts_with(prefix);) {
@@ -267,6 +278,8 @@ void ServicesBuilder::rebuild(const std::string& name, const Store& store, const
     return;
   }
   const kube::Service& service = found->second;
+  contradictions_.erase(name);
+  if (auto said = contradictions(service); !said.empty()) contradictions_[name] = std::move(said);
   const auto of_service = slices.find(name);
   Frontends frontends =
       frontends_of(service, of_service == slices.end() ? none : of_service->second, self);
@@ -361,12 +374,15 @@ ServicesBuilder::Result ServicesBuilder::build(const Inputs& inputs, const ThisN
 }
 
 void ServicesBuilder::add_problems(std::vector<Problem>& problems) const {
+  for (const auto& [name, sentences] : contradictions_) {
+    for (const std::string& sentence : sentences) problems.push_back({"Service " + name, sentence});
+  }
   for (const FrontendKey& key : contested_) {
-    const auto& by_service = wanted_.at(key).by_service;
-    for (auto it = std::next(by_service.begin()); it != by_service.end(); ++it) {
-      problems.push_back({"Service " + it->first, "is not served on " + to_string(key) +
-                                                      ": Service " + by_service.begin()->first +
-                                                      " has it too and keeps it"});
+    const std::string& winner = winner_of(wanted_.at(key));
+    for (const auto& [name, frontend] : wanted_.at(key).by_service) {
+      if (name == winner) continue;
+      problems.push_back({"Service " + name, "is not served on " + to_string(key) + ": Service " +
+                                                 winner + " has it too and keeps it"});
     }
   }
 }

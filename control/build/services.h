@@ -48,7 +48,7 @@ class ServicesBuilder {
   explicit ServicesBuilder(const Config& config) : config_(config) {}
   // `self_changed`: everything about this node may be another than at the last build.
   Result build(const Inputs& inputs, const ThisNode& self, bool self_changed);
-  // Services that cannot have a frontend they ask for, as of the last build.
+  // Services that cannot have all they ask for, as of the last build.
   void add_problems(std::vector<Problem>& problems) const;
 
  private:
@@ -72,6 +72,7 @@ class ServicesBuilder {
   std::shared_ptr<const tables::Service> compile(
       const kube::Service& service, const kube::ServicePort& port, net::Family family,
       const std::vector<const kube::EndpointSlice*>& slices, const ThisNode& self);
+  static const std::string& winner_of(const Wanted& wanted);
   void put(const tables::FrontendKey& key, tables::ServiceTable& table);
   static SliceIndex index_slices(const Store& store, const std::set<std::string>& names);
   [[nodiscard]] std::vector<net::Address> node_port_addresses(const ThisNode& self,
@@ -86,6 +87,7 @@ class ServicesBuilder {
   std::map<std::string, std::vector<net::Address>> cluster_ips_;         // by Service
   std::map<net::Address, unsigned> cluster_ip_users_;
   std::set<tables::FrontendKey, KeyOrder> contested_;
+  std::map<std::string, std::vector<std::string>> contradictions_;  // by Service, where there are
   // By "namespace/name:port-name/protocol/family": the numbers flows and affinity remember.
   std::map<std::string, std::shared_ptr<const tables::Service>> compiled_;
   std::uint32_t next_id_ = 1;

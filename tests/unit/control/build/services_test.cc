@@ -171,6 +171,44 @@ TEST_F(Services, FirstByNameKeepsAFrontendThatTwoAskFor) {
   EXPECT_EQ(cluster.problems(), "");
 }
 
+TEST_F(Services, NobodyTakesAClusterIpByAnExternalAddress) {
+  kube::Service thief;
+  thief.meta.ns = "lab";  // before "shop"
+  thief.meta.name = "thief";
+  thief.cluster_ips = {ip("10.96.0.77")};
+  thief.external_ips = {ip("10.96.0.10")};
+  thief.ports = {{"x", kTcp, 80, 0, {}}};
+  cluster.writer.put(thief);
+  EXPECT_EQ(find("10.96.0.10", 80)->service->name, "shop/web:http");
+  EXPECT_EQ(cluster.problems(),
+            "Service lab/thief: is not served on 10.96.0.10:80/TCP: Service shop/web has it too "
+            "and keeps it\n");
+}
+
+TEST_F(Services, SourceRangesBindAnAddressThatIsExternalToo) {
+  service().external_ips = {ip("203.0.113.9")};
+  put();
+  EXPECT_EQ(find("203.0.113.9", 80)->kind, FrontendKind::load_balancer);
+  EXPECT_TRUE(find("203.0.113.9", 80)->restrict_sources);
+}
+
+TEST_F(Services, WhatContradictsItselfIsNamedAndTheRestServed) {
+  service().cluster_ips = {ip("10.96.0.10")};
+  changed.external_ips = {ip("fd99::5")};
+  changed.source_ranges = {prefix("2001:db8::/32")};
+  put();
+  EXPECT_EQ(find("fd99::5", 80), nullptr);
+  EXPECT_FALSE(find("203.0.113.9", 80)->restrict_sources);  // as kube-proxy has it
+  EXPECT_EQ(cluster.problems(),
+            "Service shop/web: lets everybody reach its load balancer address 203.0.113.9: none "
+            "of its loadBalancerSourceRanges is IPv4\n"
+            "Service shop/web: is not served on its external address fd99::5: it has no IPv6 "
+            "ClusterIP\n");
+  cluster.writer.remove(kube::Kind::service, "shop/web");
+  cluster.build();
+  EXPECT_EQ(cluster.problems(), "");
+}
+
 TEST_F(Services, ServiceRangesAreTheConfigurationsAndTheClusters) {
   cluster.config.service_ranges = {prefix("10.96.0.0/16")};
   kube::ServiceCidr range;
