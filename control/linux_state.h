@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dataplane/net/address.h"
+#include "dataplane/net/beside_host.h"
 
 namespace podwire::control {
 
@@ -45,11 +46,9 @@ struct LinuxState {
   bool operator==(const LinuxState&) const = default;
 };
 
-// Behind the host tap, for the node's own connections to its node ports (control/routes/
-// node_ports.h): a link-local address (RFC 3927) and a unique local one drawn at random (RFC 4193).
+// Behind the host tap, for the node's own connections to its node ports.
 inline net::Address node_port_address(net::Family family) {
-  return family == net::Family::v4 ? *net::Address::parse("169.254.1.2")
-                                   : *net::Address::parse("fd3b:7c41:9e02::1");
+  return net::beside_host(family);
 }
 
 // rtm_protocol of the routes podwired itself installs (pods and Services through the host tap).

@@ -1,5 +1,6 @@
 #include "dataplane/stages/admit.h"
 
+#include "dataplane/net/beside_host.h"
 #include "dataplane/stages/lookup.h"
 
 namespace podwire::stages {
@@ -49,6 +50,14 @@ class Ports {
   unsigned least_, count_, start_ = 0;
 };
 
+// Who is hidden comes from this node, or from beside it when the flow ends on it (service.cc).
+net::Address masquerade_address(const Admission& a, const tables::Snapshot& snapshot,
+                                net::Family family) {
+  if (snapshot.is_own_address(a.new_destination)) return net::beside_host(family);
+  return family == net::Family::v4 ? snapshot.routes->masquerade_v4
+                                   : snapshot.routes->masquerade_v6;
+}
+
 template <typename F>
 flow::NewFlow<F> new_flow(const Packet& p, const Admission& a, const Worker& w) {
   const auto& snapshot = *w.snapshot;
@@ -60,10 +69,10 @@ flow::NewFlow<F> new_flow(const Packet& p, const Admission& a, const Worker& w) 
                   .destination_port = a.new_destination_port};
   if constexpr (F::family == net::Family::v4) {
     flow.rewrite.destination = a.new_destination.v4();
-    if (a.masquerade) flow.rewrite.source = snapshot.routes->masquerade_v4.v4();
+    if (a.masquerade) flow.rewrite.source = masquerade_address(a, snapshot, F::family).v4();
   } else {
     flow.rewrite.destination = a.new_destination.bytes;
-    if (a.masquerade) flow.rewrite.source = snapshot.routes->masquerade_v6.bytes;
+    if (a.masquerade) flow.rewrite.source = masquerade_address(a, snapshot, F::family).bytes;
   }
   flow.service_id = a.frontend == nullptr ? 0 : a.frontend->service->id;
   flow.policy_generation = snapshot.policy_generation;

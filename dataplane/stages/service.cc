@@ -90,11 +90,17 @@ bool hides_pod(const Packet& p, const Admission& a, const tables::Snapshot& snap
          !snapshot.is_own_address(a.new_destination);
 }
 
-void send_to(const Backend& backend, Admission& a) {
+// What a Service leads to this node itself is delivered by Linux, which answers through podwire: as
+// under kube-proxy the client keeps its address. The node's own would be taken for a forgery.
+void send_to(const Backend& backend, const Packet& p, Admission& a,
+             const tables::Snapshot& snapshot) {
   a.new_destination = backend.address;
   a.new_destination_port = backend.port;
   // A pod that reaches itself would answer itself directly: hide it behind the node.
   a.masquerade = a.hides_client || a.source == backend.address;
+  if (a.masquerade && snapshot.is_own_address(backend.address)) {
+    a.masquerade = p.source == Source::host;
+  }
 }
 
 // 32 random bits for a new flow: the same for all its packets of one second, so that it does not
@@ -115,7 +121,7 @@ std::uint64_t random_bits(const Packet& p, const Admission& a, const Worker& w) 
 }
 
 // The client's last backend in place of the one chosen, which else is its next.
-void keep_affinity(Admission& a, Worker& w) {
+void keep_affinity(const Packet& p, Admission& a, Worker& w) {
   const auto& service = *a.frontend->service;
   auto& affinity = *w.shared.affinity;
   if (const auto last =
@@ -123,7 +129,7 @@ void keep_affinity(Admission& a, Worker& w) {
     const auto found = std::find_if(a.set->begin(), a.set->end(), [&](const Backend& backend) {
       return backend.address == last->address && backend.port == last->port;
     });
-    if (found != a.set->end()) send_to(*found, a);
+    if (found != a.set->end()) send_to(*found, p, a, *w.snapshot);
   }
   affinity.set(service.id, a.source, {a.new_destination, a.new_destination_port}, w.now_seconds);
 }
@@ -138,7 +144,7 @@ Verdict through_service(Packet& p, Admission& a, Worker& w) {
     originate(w, p, IcmpError::port_unreachable);
     return Verdict::drop(Reason::service_no_endpoints);
   }
-  if (service.affinity_seconds != 0) keep_affinity(a, w);
+  if (service.affinity_seconds != 0) keep_affinity(p, a, w);
   return Verdict::next();
 }
 
@@ -193,7 +199,7 @@ void Service::draw(Packet& p, Worker& w) noexcept {
 void Service::choose(Packet& p, Worker& w) noexcept {
   Admission& a = w.admissions[p.admission];
   if (a.judge_again) return;
-  if (a.backend != nullptr) send_to(*a.backend, a);
+  if (a.backend != nullptr) send_to(*a.backend, p, a, *w.snapshot);
   by_family(p, [&]<typename F>(F) {
     auto& map = w.shared.flows->template map<F>();
     a.reply_hash = map.hash(likely_reply<F>(p, a));

@@ -1,6 +1,7 @@
 // The decision table of dataplane/stages/README.md, row by row.
 #include <map>
 
+#include "dataplane/net/beside_host.h"
 #include "tests/packet/families.h"
 
 namespace podwire::test {
@@ -373,6 +374,33 @@ FAMILY_CASE(ServiceUnallocatedAddressIsSilent) {
   RUN(world, {.in = {{"a", tcp(n.a, 4000, n.vip2, 80, "S")}, {"a", ping(n.a, n.vip2, 7)}},
               .out = {},
               .counters = {{"drop.service_unallocated", 2}}});
+}
+
+FAMILY_CASE(ServiceOfTheNodeItself) {
+  World world;
+  const auto service = world.add_service(kTcp, {n.at(n.node, 8088)}, {});
+  world.add_frontend(service, FrontendKind::cluster_ip, n.at(n.vip, 80));
+  world.add_frontend(service, FrontendKind::node_port, n.node_port(30080));
+  world.publish();
+  const std::string beside = net::beside_host(net::Address::parse(n.node)->family()).to_string();
+  // Linux takes nothing from its own address.
+  const Frame own = tcp(n.node, 4000, n.vip, 80, "S");
+  std::uint16_t port = 0;
+  RUN(world, {.in = {{"host", own}},
+              .out = {{"host", own.from(beside).to(n.node, 8088), &port}},
+              .counters = kNewFlow});
+  const Frame answer = tcp(n.node, 8088, beside, port, "SA");
+  RUN(world,
+      {.in = {{"host", answer}}, .out = {{"host", answer.from(n.vip, 80).to(n.node, 4000)}}});
+  // Who comes from elsewhere is seen as who he is.
+  const Frame outside = tcp(n.outside, 4000, n.node, 30080, "S");
+  RUN(world, {.in = {{"uplink", outside}},
+              .out = {{"host", outside.to(n.node, 8088)}},
+              .counters = kNewFlow});
+  const Frame pod = tcp(n.a, 4000, n.node, 30080, "S");
+  RUN(world, {.in = {{"a", pod}}, .out = {{"host", pod.to(n.node, 8088)}}, .counters = kNewFlow});
+  const Frame reply = tcp(n.node, 8088, n.outside, 4000, "SA");
+  RUN(world, {.in = {{"host", reply}}, .out = {{"uplink", reply.from(n.node, 30080)}}});
 }
 
 FAMILY_CASE(ServiceHairpinIsMasqueradedOnlyToItself) {
