@@ -75,6 +75,12 @@ Result<std::vector<net::Prefix>> prefixes(const Values& values, bool keep_host_b
   return result;
 }
 
+// kube-proxy's word for the Node's primary addresses, or prefixes.
+Result<std::vector<net::Prefix>> node_port_prefixes(const Values& values) {
+  if (values == Values{"primary"}) return std::vector<net::Prefix>{};
+  return prefixes(values, false);
+}
+
 // "2,4-6" -> 2 4 5 6
 Result<std::vector<unsigned>> core_list(const Values& values) {
   std::vector<unsigned> cores;
@@ -238,9 +244,9 @@ void add_objects(std::vector<Option>& all, const Config& d) {
        set_list(FIELD(service_ranges), [](const Values& v) { return prefixes(v, false); }), true});
   all.push_back(
       {section, "node-port-addresses", "PREFIX", "",
-       "own addresses on which node ports are served; default: the node's primary ones; a list",
-       set_list(FIELD(node_port_addresses), [](const Values& v) { return prefixes(v, false); }),
-       true});
+       "own addresses on which node ports are served; default, or \"primary\": the node's primary "
+       "ones; a list",
+       set_list(FIELD(node_port_addresses), node_port_prefixes), true});
   all.push_back({section, "masquerade-all", nullptr, text(d.masquerade_all),
                  "masquerade everything that goes to a Service", set_truth(FIELD(masquerade_all))});
   all.push_back({section, "udp-cleanup", nullptr, text(d.udp_cleanup),

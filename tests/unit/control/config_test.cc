@@ -99,6 +99,13 @@ TEST(Config, StrongerListReplacesWeakerOne) {
   EXPECT_EQ(loaded->config.service_ranges[0].to_string(), "10.0.0.0/8");
 }
 
+TEST(Config, TakesKubeProxysWordForPrimaryAddresses) {
+  const auto loaded = load_config(sources({"--node-port-addresses=primary"}));
+  ASSERT_TRUE(loaded);
+  EXPECT_TRUE(loaded->config.node_port_addresses.empty());
+  EXPECT_FALSE(load_config(sources({"--node-port-addresses=primary,10.0.0.0/8"})));
+}
+
 TEST(Config, KeepsHostPartOfNodeAddress) {
   const auto loaded = load_config(sources({"--node-address=192.0.2.7/24,2001:db8::7/64"}));
   ASSERT_TRUE(loaded) << loaded.error().message;
