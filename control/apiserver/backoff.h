@@ -18,6 +18,8 @@ class Backoff {
 
   // A try that comes long after the last one failed begins anew.
   std::chrono::milliseconds next(Clock::time_point now);
+  // What is waited for now is another thing than before.
+  void begin_anew() { next_ = kFirst; }
 
  private:
   std::mt19937_64& random_;

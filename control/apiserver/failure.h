@@ -45,6 +45,11 @@ struct Failure {
            reason == Reason::not_found || reason == Reason::refused ||
            reason == Reason::credentials;
   }
+  // The server itself has said no: it is there.
+  [[nodiscard]] bool answered() const {
+    return reason == Reason::unauthorized || reason == Reason::forbidden ||
+           reason == Reason::not_found || reason == Reason::refused || reason == Reason::throttled;
+  }
 };
 
 // What was asked: for sentences.

@@ -52,8 +52,10 @@ void Reflector::hurry() {
 }
 
 const Failure* Reflector::trouble() const {
-  if (!failure_ || (failures_ < 2 && !failure_->persistent())) return nullptr;
-  return &*failure_;
+  if (!failure_) return nullptr;
+  // Who has been silent so long is not met by chance.
+  const bool at_once = failure_->persistent() || failure_->reason == Reason::silent;
+  return at_once || failures_ >= 2 ? &*failure_ : nullptr;
 }
 
 // Versions are numbers that grow (KEP-5504). One that is no number is compared with nothing.
@@ -329,6 +331,8 @@ void Reflector::answered() {
 void Reflector::fail(Failure failure, Then then) {
   ++errors_[static_cast<std::size_t>(failure.reason)];
   log(LogLevel::debug, std::string(resource_.plural) + ": " + failure.sentence);
+  // A server that has just come back may refuse until it has read its own roles.
+  if (failure.answered() && failure_ && !failure_->answered()) backoff_.begin_anew();
   auto time = backoff_.next(Clock::now());
   if (failure.retry_after) {
     time = std::max<std::chrono::milliseconds>(

@@ -32,6 +32,7 @@ struct Limits {
   // A bookmark comes each 60 to 75 s (k8s.io/apiserver cacher.go, bookmarkFrequency).
   std::chrono::seconds watch_silence{90};
   std::chrono::seconds absent{60};  // after this at most a missing kind is looked for again
+  Pulse pulse;                      // of all kinds together
 };
 
 class Reflector {

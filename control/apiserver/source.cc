@@ -26,7 +26,7 @@ class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
         load_(load),
         credentials_(std::move(load)),
         limits_(limits),
-        transfers_(io),
+        transfers_(io, limits.pulse),
         health_timer_(io) {}
 
   [[nodiscard]] std::string name() const;

@@ -209,8 +209,12 @@ Outcome outcome_of(Transfer& transfer, CURLcode code) {
 // its fds come and go inside libcurl.
 class Transfers::Multi : public std::enable_shared_from_this<Multi> {
  public:
-  explicit Multi(asio::io_context& io)
-      : io_(io), sockets_(io, epoll_create1(EPOLL_CLOEXEC)), timer_(io) {
+  Multi(asio::io_context& io, Pulse pulse)
+      : io_(io),
+        pulse_(pulse),
+        sockets_(io, epoll_create1(EPOLL_CLOEXEC)),
+        timer_(io),
+        pulse_timer_(io) {
     check(sockets_.is_open(), "epoll_create1 fails: too many open files?");
   }
   void open();
@@ -229,6 +233,8 @@ class Transfers::Multi : public std::enable_shared_from_this<Multi> {
   void finish_done();
   void watch_silence(Id id);
   void silent(Id id);
+  void watch_pulse(Clock::time_point next);
+  void feel_pulse();
   void give_up_connections();
   void remove(Transfer& transfer) {
     transfer.silence.cancel();
@@ -236,8 +242,9 @@ class Transfers::Multi : public std::enable_shared_from_this<Multi> {
   }
 
   asio::io_context& io_;
+  const Pulse pulse_;
   asio::posix::stream_descriptor sockets_;
-  asio::steady_timer timer_;
+  asio::steady_timer timer_, pulse_timer_;
   CURLM* multi_ = nullptr;
   bool waiting_ = false;  // for the sockets
   std::map<Id, std::unique_ptr<Transfer>> transfers_;
@@ -259,6 +266,7 @@ void Transfers::Multi::close() {
   transfers_.clear();
   if (multi_ != nullptr) curl_multi_cleanup(std::exchange(multi_, nullptr));
   timer_.cancel();
+  pulse_timer_.cancel();
   error_code ignored;
   sockets_.close(ignored);
 }
@@ -351,6 +359,7 @@ Transfers::Id Transfers::Multi::start(Request request) {
   set_up(*transfer);
   curl_multi_add_handle(multi_, transfer->easy.get());
   watch_silence(id);
+  if (transfers_.size() == 1) watch_pulse(Clock::now() + pulse_.idle);
   return id;
 }
 
@@ -372,6 +381,32 @@ void Transfers::Multi::watch_silence(Id id) {
     const bool spoke = Clock::now() - waiting.last_byte < waiting.request.silence;
     spoke ? alive->watch_silence(id) : alive->silent(id);
   });
+}
+
+void Transfers::Multi::watch_pulse(Clock::time_point next) {
+  pulse_timer_.expires_at(next);
+  pulse_timer_.async_wait([weak = weak_from_this()](error_code error) {
+    const auto alive = weak.lock();
+    if (!error && alive && alive->multi_ != nullptr) alive->feel_pulse();
+  });
+}
+
+// The question goes the way of the others, by HTTP/2 over the same connection; where it is not
+// answered, silent() finds that nobody else is either.
+void Transfers::Multi::feel_pulse() {
+  if (transfers_.empty()) return;  // the next start() begins anew
+  auto heard = Clock::time_point::min();
+  for (const auto& [id, transfer] : transfers_) heard = std::max(heard, transfer->last_byte);
+  if (Clock::now() - heard < pulse_.idle) return watch_pulse(heard + pulse_.idle);
+  Request question;
+  question.credential = transfers_.begin()->second->request.credential;
+  question.path = pulse_.path;
+  question.silence = pulse_.patience;
+  question.begun = [] {};
+  question.data = [](std::string_view) { return true; };
+  question.done = [](const Outcome&) {};
+  start(std::move(question));
+  watch_pulse(Clock::now() + pulse_.idle);
 }
 
 void Transfers::Multi::silent(Id id) {
@@ -403,10 +438,10 @@ void Transfers::Multi::give_up_connections() {
   for (const auto& [id, transfer] : all) transfer->request.done(std::move(outcomes[i++]));
 }
 
-Transfers::Transfers(asio::io_context& io) {
+Transfers::Transfers(asio::io_context& io, Pulse pulse) {
   static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
   check(global == CURLE_OK, "libcurl cannot be set up");
-  multi_ = std::make_shared<Multi>(io);
+  multi_ = std::make_shared<Multi>(io, pulse);
   multi_->open();
 }
 

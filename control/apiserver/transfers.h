@@ -2,10 +2,11 @@
 // thread of its own, HTTP/2 where the server offers it (many requests on one connection), TLS
 // verified always. Control thread only.
 //
-// A connection whose peer is gone without a word is noticed by TCP (keep-alive, 30 s) and, where
-// the peer's kernel still answers, by the request's own limit of silence. When everything has been
-// silent, the connections are given up with all that runs over them: a new request would only be
-// put on the same one.
+// A connection whose peer is gone without a word is noticed by TCP (keep-alive, 30 s). Where the
+// peer's kernel still answers for it, a question that any server answers at once is put after some
+// silence (Pulse). Each request has a limit of its own beside it. When everything has been silent,
+// the connections are given up with all that runs over them: a new request would only be put on the
+// same one.
 #pragma once
 
 #include <chrono>
@@ -54,10 +55,19 @@ struct Request {
   std::function<void(Outcome outcome)> done;
 };
 
+// What client-go's HTTP/2 PINGs are for, with its times (HTTP2_READ_IDLE_TIMEOUT_SECONDS,
+// HTTP2_PING_TIMEOUT_SECONDS): when no byte has come on any request for `idle`, `path` is asked
+// for, and when nothing at all comes for `patience` either, all connections are dead.
+struct Pulse {
+  std::chrono::seconds idle{30};
+  std::chrono::seconds patience{15};
+  const char* path = "/version";  // whoever may speak to the server may ask for it
+};
+
 class Transfers {
  public:
   using Id = std::uint64_t;
-  explicit Transfers(boost::asio::io_context& io);
+  explicit Transfers(boost::asio::io_context& io, Pulse pulse = {});
   ~Transfers();
   Transfers(const Transfers&) = delete;
   Transfers& operator=(const Transfers&) = delete;

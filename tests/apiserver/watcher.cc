@@ -1,6 +1,6 @@
 // Follows an API server as podwired does and says what it is told, a JSON object a line; for tests.
 //
-//   watcher KUBECONFIG [--quiet] [--silence=SECONDS] [--absent=SECONDS]
+//   watcher KUBECONFIG [--quiet] [--silence=SECONDS] [--idle=SECONDS] [--absent=SECONDS]
 //
 // A line on standard input asks for everything in force. --quiet leaves single objects out.
 #include <unistd.h>
@@ -133,6 +133,8 @@ int main(int argc, char** argv) {
       quiet = true;
     } else if (argument.starts_with("--silence=")) {
       limits.watch_silence = limits.list_silence = seconds();
+    } else if (argument.starts_with("--idle=")) {
+      limits.pulse.idle = limits.pulse.patience = seconds();
     } else if (argument.starts_with("--absent=")) {
       limits.absent = seconds();
     } else {
