@@ -108,9 +108,9 @@ class KubeLab(lab.Lab):
         # The ranges of ClusterIPs are objects here.
         node.write_config(None, kubeconfig=kubeconfig, service_range=None)
 
-    def attach(self, pod):
+    def attach(self, pod, ready=True):
         super().attach(pod)
-        self.set_pod_status(pod)
+        self.set_pod_status(pod, ready)
 
     def set_pod_status(self, pod, ready=True):
         self.admin.set_status("Pod", pod.name, {
@@ -183,16 +183,32 @@ class PodWitness(Witness):
         super().__init__(kube_lab)
         self.container, self.data = container, config_map["data"]
         self.files = self.folder / "serviceaccount"
+        self.secret, self.tokens = None, []  # the first token dies with this Secret
 
     def configure(self):
-        self.files.mkdir(parents=True)
-        (self.files / "token").write_text(self.lab.admin.token_of(*ACCOUNT))
-        shutil.copy(self.lab.cluster.authority.certificate, self.files / "ca.crt")
+        self.write_account()
         self.environment = {one["name"]: self.value_of(one) for one in self.container["env"]}
         # What a test needs beside others on one machine, and not what the ConfigMap says.
         self.write_config(None, node_name=None, uplink=None, service_range=None)
         with self.config.open("a") as file:
             file.write(self.data["podwired.conf"])
+
+    def write_account(self):
+        """The account's files, all replaced at once as kubelet does (its AtomicWriter): they are
+        links through `..data`, which is renamed."""
+        secret, self.secret = self.secret, None
+        self.tokens.append(self.lab.admin.token_of(*ACCOUNT, secret))
+        folder = self.files / f"..{len(self.tokens)}"
+        folder.mkdir(parents=True)
+        (folder / "token").write_text(self.tokens[-1])
+        shutil.copy(self.lab.cluster.authority.certificate, folder / "ca.crt")
+        aside = self.files / "..data_tmp"
+        aside.symlink_to(folder.name)
+        aside.rename(self.files / "..data")
+        for name in ("token", "ca.crt"):
+            if not (self.files / name).is_symlink():
+                (self.files / name).symlink_to(f"..data/{name}")
+        shutil.rmtree(self.files / f"..{len(self.tokens) - 1}", ignore_errors=True)
 
     def value_of(self, variable):
         source = variable["valueFrom"]
@@ -221,6 +237,7 @@ def state_of(node):
             "pods": sorted(pod["pod"] for pod in node.ctl("pods")),
             "nodes": sorted((r["prefix"], str(r["gateway"]), r["mtu"]) for r in node.ctl("routes")
                             if r["prefix"].startswith(POD_RANGES) and r["kind"] != "pod"),
+            "objects": {kind["kind"]: kind["objects"] for kind in status["kinds"]},
             "healthy": status["sourceHealthy"], "synced": status["synced"],
             "problems": status["problems"]}
 

@@ -1,32 +1,15 @@
 """What becomes of a packet to a Service: each row of kube-proxy's table, by real packets over real
 objects, for both families. Behaviours that upstream's end-to-end tests name carry that name."""
 
-import contextlib
 import errno
 import socket
 import time
 
 import checks
-import netns
-from case import LabCase
-from lab import NODE_ADDRESSES, OUTSIDE, SERVICE_RANGES
+from lab import NODE_ADDRESSES, OUTSIDE
+from services import BOTH, FAMILIES, OWN, ServiceCase, external
 
-FAMILIES = (4, 6)
-OWN = {"node-a": "web-a", "node-b": "web-b"}  # a node's own backend
-BOTH = {"web-a", "web-b"}
-
-
-def external(number):
-    """An address of the ranges that the outside host sends through node-a."""
-    return {4: f"203.0.113.{number}", 6: f"fd00:203:113::{number}"}
-
-
-class Decisions(LabCase):
-    def setUp(self):
-        super().setUp()
-        for node in self.lab.nodes.values():
-            self.eventually(lambda n=node: n.ctl("status")["sourceHealthy"], "a healthy source", 30)
-
+class Decisions(ServiceCase):
     # ---- ClusterIP ----
 
     def test_pod_to_cluster_ip_keeps_its_address(self):
@@ -228,91 +211,3 @@ class Decisions(LabCase):
         self.give_ingress("row", external(40))
         for family in FAMILIES:
             self.assertEqual(self.pods_seen("outside", external(40)[family]), BOTH)
-
-    # ---- helpers ----
-
-    def web(self, name, selector=None, **more):
-        """A dual-stack Service in force: {family: its ClusterIP, "nodePort": ...}."""
-        selector = selector or {"app": "web"}
-        made = self.create("Service", name, {
-            "selector": selector, "ipFamilyPolicy": "RequireDualStack",
-            "ports": [{"name": "http", "port": 80, "targetPort": 8080}], **more})["spec"]
-        pods = {"web": BOTH, "none": set()}[selector["app"]] if "app" in selector else \
-            {selector["pod"]}
-        self.wait_for(name, pods)
-        return {4: made["clusterIPs"][0], 6: made["clusterIPs"][1],
-                "nodePort": made["ports"][0].get("nodePort")}
-
-    def wait_for(self, name, pods):
-        """Both families' endpoints on both nodes: the controllers' slices come one by one."""
-        for node in self.lab.nodes.values():
-            def seen(n=node):
-                there = self.service_in_force(name, n)
-                ours = {b["address"] for s in there for b in s["backends"] + s["localBackends"]}
-                inside = all(s["internalTrafficPolicy"] == "Local" and
-                             all(f["kind"] == "clusterIP" for f in s["frontends"]) for s in there)
-                usable = {pod for pod in pods
-                          if not inside or self.lab.pods[pod].node == n.name}
-                return (len(there) == 2 and all(s["anyEndpoint"] == bool(pods) for s in there) and
-                        ours == {self.address(p, f) for p in usable for f in FAMILIES})
-            self.eventually(seen, f"{name} on {node.name}")
-
-    def local(self, name, selector=None, **more):
-        return self.web(name, selector, type="LoadBalancer", externalTrafficPolicy="Local", **more)
-
-    def without_selector(self, name):
-        made = self.create("Service", name, {"ports": [{"name": "http", "port": 80}]})
-        return {4: made["spec"]["clusterIP"]}
-
-    def endpoint(self, pod, conditions=None, **more):
-        return {"addresses": [self.address(pod)], "nodeName": self.lab.pods[pod].node,
-                "conditions": conditions or {"ready": True}, **more}
-
-    def slice_of(self, service, endpoints):
-        """Its one slice has these endpoints from now on."""
-        if self.admin.exists("EndpointSlice", f"{service}-one", self.namespace):
-            self.admin.patch("EndpointSlice", f"{service}-one", {"endpoints": endpoints})
-        else:
-            self.create("EndpointSlice", f"{service}-one", api="discovery.k8s.io/v1",
-                        labels={"kubernetes.io/service-name": service}, addressType="IPv4",
-                        ports=[{"name": "http", "port": 8080}], endpoints=endpoints)
-
-    def addresses(self, service):
-        return {address for address, _ in self.backends(service)}
-
-    def give_ingress(self, name, addresses):
-        self.admin.set_status("Service", name, {
-            "loadBalancer": {"ingress": [{"ip": a} for a in addresses.values()]}})
-        wanted = {("loadBalancer", a) for a in addresses.values()}
-        self.eventually(lambda: wanted <= self.frontends(name), "the load balancer's address")
-
-    def seen(self, who, address, port=80):
-        """(who answers, whom it sees as its client) of many connections."""
-        family = 6 if ":" in address else 4
-        answers = [checks.get(self.lab, who, family, address, port)
-                   for _ in range(checks.ATTEMPTS)]
-        return {(answer["pod"], answer["client"]) for answer in answers}
-
-    def pods_seen(self, who, address, port=80):
-        return {pod for pod, _ in self.seen(who, address, port)}
-
-    def ends(self, address, port, family, who="client-a"):
-        """How a connection attempt ends: None when it is made, or errno."""
-        return checks.connect_error(self.lab, who, family, address, port, 2)[0]
-
-    def dropped(self, reason, who, address, port, family):
-        """The attempt gets no answer, and node-a counts a drop for this reason."""
-        before = self.node.drops(reason)
-        error, _ = checks.connect_error(self.lab, who, family, address, port, 0.4)
-        self.assertEqual(error, errno.ETIMEDOUT)
-        self.assertGreater(self.node.drops(reason), before)
-
-    @contextlib.contextmanager
-    def outside_route(self, family):
-        """The outside host sends what is for ClusterIPs through node-a."""
-        route = [SERVICE_RANGES[0 if family == 4 else 1], "via", NODE_ADDRESSES["node-a"][family]]
-        netns.ip("-n", self.lab.outside, "route", "add", *route)
-        try:
-            yield
-        finally:
-            netns.ip("-n", self.lab.outside, "route", "del", *route)

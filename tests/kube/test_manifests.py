@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 from case import CONF, Case, LabCase
+from client import ApiError
 from cluster import ADDRESS, PORT
-from kube_lab import PodWitness, state_of
+from kube_lab import ACCOUNT, PROXY_PORT, PodWitness, state_of
 
 STRICT = {"fieldValidation": "Strict", "dryRun": "All"}
 
@@ -66,14 +67,42 @@ class Manifests(Case):
 
 
 class Container(LabCase):
-    def test_podwired_as_its_container_starts_it(self):
-        """It finds the API server and its account, and has in force what the lab's nodes have."""
+    def started(self, port=PORT):
+        """podwired by the DaemonSet's container, and what that one says."""
         things = documents()
         container, = things["DaemonSet"]["spec"]["template"]["spec"]["containers"]
         settings = things["ConfigMap"]
-        settings["data"] |= {"api-server-host": ADDRESS, "api-server-port": str(PORT)}
-        with PodWitness(self.lab, container, settings) as fresh:
+        settings["data"] |= {"api-server-host": ADDRESS, "api-server-port": str(port)}
+        return PodWitness(self.lab, container, settings), container
+
+    def test_podwired_as_its_container_starts_it(self):
+        """It finds the API server and its account, and has in force what the lab's nodes have."""
+        pod, container = self.started()
+        with pod as fresh:
             self.assertIn("service account", fresh.ctl("status")["source"])
             self.eventually(lambda: state_of(fresh) == state_of(self.node), "equal states")
             for probe in ("livenessProbe", "readinessProbe"):
                 self.assertEqual(fresh.code_of(**container[probe]["httpGet"]), 200, probe)
+
+    def test_account_that_kubelet_renews(self):
+        """The next request has the new token, and the old one may die."""
+        self.admin.create({"apiVersion": "v1", "kind": "Secret",
+                           "metadata": {"name": "turn", "namespace": ACCOUNT[1]}})
+        pod, _ = self.started(PROXY_PORT)
+        pod.secret = "turn"
+        with pod as fresh:
+            fresh.write_account()
+            self.admin.delete("Secret", "turn", ACCOUNT[1])
+            self.eventually(lambda: self.is_refused(fresh.tokens[0]), "the old token's end", 30)
+            self.lab.proxy.cut_now()
+            self.create("Service", "later", {"ports": [{"port": 80}]})
+            self.eventually(lambda: self.service_in_force("later", fresh), "what is new")
+            status = fresh.ctl("status")
+            self.assertEqual(sum(k["errors"]["unauthorized"] for k in status["kinds"]), 0)
+
+    def is_refused(self, token):
+        try:
+            self.cluster.client(token=token).list("Pod", limit=1)
+        except ApiError as error:
+            return error.code == 401
+        return False

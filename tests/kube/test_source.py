@@ -126,8 +126,22 @@ class Source(Case):
         follower.health(True, begin)
         self.check_same_as_new(follower)
 
+    def test_quiet_server_is_asked_whether_it_lives(self):
+        """And nothing is given up for it."""
+        follower = self.follow("--idle=1")
+        asked = self.questions()
+        self.eventually(lambda: self.questions() >= asked + 2, "two questions")
+        self.assertEqual([kind["errors"] for kind in follower.ask()["kinds"].values()
+                          if kind["errors"]], [])
+        self.assertEqual({kind["watches"] for kind in follower.ask()["kinds"].values()
+                          if kind["phase"] == "watching"}, {1})
+        self.check_same_as_new(follower)
+
+    def questions(self):
+        return sum(one["requestURI"] == "/version" for one in self.cluster.audited())
+
     def test_api_server_that_stands_still(self):
-        follower = self.follow("--silence=3")
+        follower = self.follow("--idle=2")
         self.cluster.apiserver.freeze()
         try:
             said = follower.health(False, timeout_s=30)

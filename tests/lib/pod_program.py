@@ -1,8 +1,9 @@
 """What runs in a serving pod: pod_program.py NAME [HTTP-PORT...].
 
 HTTP answers with JSON that tells the pod's name and whom it sees as its client; GET /slow keeps the
-connection and sends a line every 20 ms. Port 9000 echoes UDP and SCTP, the name before the payload
-for SCTP, in place of its first bytes for UDP so that the length stays.
+connection and sends a line every 20 ms; GET /echo?msg=TEXT sends the text back. Port 9000 echoes
+UDP and SCTP, the name before the payload for SCTP, in place of its first bytes for UDP so that the
+length stays.
 """
 
 import http.server
@@ -24,8 +25,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/slow":
             return self.stream()
         client, port = self.client_address[:2]
-        body = json.dumps({"pod": self.server.pod, "client": client.removeprefix("::ffff:"),
-                           "client_port": port, "port": self.server.server_port}).encode() + b"\n"
+        answer = {"pod": self.server.pod, "client": client.removeprefix("::ffff:"),
+                  "client_port": port, "port": self.server.server_port}
+        if self.path.startswith("/echo?msg="):
+            answer["msg"] = self.path.removeprefix("/echo?msg=")
+        body = json.dumps(answer).encode() + b"\n"
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
