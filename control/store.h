@@ -2,6 +2,7 @@
 // object source (manifests folder, API server), read by the builders. Control thread only.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <set>
@@ -27,7 +28,8 @@ struct Store {
   Kind<kube::ClusterNetworkPolicy> cluster_network_policies;
   // Names of the slices that belong to a Service, by its own ("namespace/name"); never empty ones.
   std::map<std::string, std::set<std::string>> slices_by_service;
-  bool synced = false;  // every kind's first complete set is here
+  std::uint64_t version = 0;  // moves with every change
+  bool synced = false;        // every kind's first complete set is here
 };
 
 // What changed between two versions of the store: names by kind, so that a build does work in

@@ -42,6 +42,7 @@ std::vector<std::string> listed(std::set<std::string>&& names) {
 }  // namespace
 
 void StoreWriter::mark(Kind kind, const std::string& full_name) {
+  ++store_.version;
   switch (kind) {
     case Kind::node:
       pending_.nodes = true;

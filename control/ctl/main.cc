@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/ctl/client.h"
+#include "control/ctl/explain_command.h"
 #include "control/ctl/text.h"
 #include "control/version.h"
 
@@ -35,11 +36,14 @@ constexpr std::array kCommands = {
     Command{"flows", "connections; --pod, --service, --protocol, --limit choose"},
     Command{"drops", "dropped packets by reason; --all shows every reason"},
     Command{"counters", "the workers' and ports' counters"},
-    Command{"top", "rates, once a second; --once prints them once"}};
+    Command{"top", "rates, once a second; --once prints them once"},
+    Command{"explain", "whether policy lets --from reach --to, and which rule decides"}};
 
 struct Arguments {
   std::string command, run_dir, pod, service, protocol;
+  std::string from, to, port, manifests;
   std::uint64_t limit = 100;
+  bool batch = false;
   bool as_json = false, once = false, all = false, help = false, version = false;
 };
 
@@ -52,7 +56,16 @@ po::options_description options(Arguments& a) {
       "pod", po::value(&a.pod)->value_name("NS/NAME"), "flows: of this pod")(
       "service", po::value(&a.service)->value_name("NS/NAME"), "flows: of this Service")(
       "protocol", po::value(&a.protocol)->value_name("NAME"),
-      "flows: tcp, udp, sctp, icmp, icmpv6 or a number")(
+      "flows, explain: tcp, udp, sctp, icmp, icmpv6 or a number (explain: tcp when not given)")(
+      "from", po::value(&a.from)->value_name("END"),
+      "explain: NS/POD, NS/SERVICE, an address, node or node:NAME; pod: or service: before a name "
+      "that both have")("to", po::value(&a.to)->value_name("END"), "explain: the same")(
+      "port", po::value(&a.port)->value_name("N"), "explain: a number or a port's name")(
+      "manifests", po::value(&a.manifests)->value_name("DIR"),
+      "explain: by the objects in a folder, without podwired")(
+      "batch", po::bool_switch(&a.batch),
+      "explain: questions from standard input, a line each: {\"from\":\"ns/pod\",\"to\":\"ns/pod\","
+      "\"protocol\":\"TCP\",\"port\":80}; a line of JSON answers each")(
       "limit", po::value(&a.limit)->default_value(100)->value_name("N"), "flows: at most so many")(
       "all", po::bool_switch(&a.all), "drops: also the reasons that never happened")(
       "once", po::bool_switch(&a.once), "top: print once and exit")(
@@ -67,7 +80,15 @@ void print_help(const po::options_description& shown) {
   std::fflush(stdout);
   std::cout << "\n"
             << shown << "\nExit code: 0, or 1 when podwired does not answer, 2 for a usage "
-            << "error, 3 when `status` finds it not synced.\n";
+            << "error, 3 when `status` finds it not synced.\n"
+            << "explain: 0 allow, 1 deny, 2 not known (also when podwired does not answer) or a "
+            << "usage error;\nwith --batch 0 when every line was answered, 2 when one was not a "
+            << "question.\n";
+}
+
+int explain(const Arguments& a) {
+  return ctl::run_explain({a.run_dir, a.manifests, a.from, a.to,
+                           a.protocol.empty() ? "TCP" : a.protocol, a.port, a.batch, a.as_json});
 }
 
 volatile sig_atomic_t interrupted = 0;
@@ -154,6 +175,7 @@ int main(int argc, char** argv) try {
                    [&](const Command& known) { return arguments.command == known.name; })) {
     return usage("\"" + arguments.command + "\" is no command");
   }
+  if (arguments.command == "explain") return explain(arguments);
   return arguments.command == "top" ? run_top(arguments) : run_command(arguments);
 } catch (const std::exception& error) {
   // An answer of another version than ours.

@@ -33,13 +33,27 @@ Result<FlowFilter> read_filter(const json& request) {
   return filter;
 }
 
+// Remote pods that questions were asked about; a chunk of questions has a tenth of it at most.
+constexpr std::size_t kMostPods = 8192;
+// Of a request: the lines of a batch come in chunks of Explainer::kMostBytes, at worst escaped.
+constexpr std::size_t kLongestLine = 6 * explain::Explainer::kMostBytes + 1024;
+
+std::string explain_lines(const json& request, const State& state, explain::Explainer& explainer) {
+  const auto lines = request.find("lines");
+  if (lines == request.end() || !lines->is_string()) return error_line("lines is not a string");
+  const auto& text = lines->get_ref<const std::string&>();
+  if (text.size() > explain::Explainer::kMostBytes) return error_line("lines are too long");
+  return line_of({{"result", explainer.answer_lines(
+                                 text, {state.snapshot, &state.attachments, state.publishes})}});
+}
+
 constexpr std::pair<const char*, json (*)(const Sources&)> kReports[] = {
     {"status", status}, {"pods", pods},   {"services", services}, {"policies", policies},
     {"routes", routes}, {"drops", drops}, {"counters", counters}, {"top", top}};
 
 }  // namespace
 
-std::string answer(const std::string& line, const Sources& sources) {
+std::string answer(const std::string& line, const Sources& sources, explain::Explainer& explainer) {
   const json request = json::parse(line, nullptr, false);
   if (!request.is_object()) return error_line("the request is not a JSON object");
   const auto command = request.find("command");
@@ -53,6 +67,7 @@ std::string answer(const std::string& line, const Sources& sources) {
     const auto rows = flows(sources, *filter);
     return rows ? line_of({{"result", *rows}}) : error_line(rows.error().message);
   }
+  if (name == "explain") return explain_lines(request, sources.state, explainer);
   for (const auto& [known, report] : kReports) {
     if (name == known) return line_of({{"result", report(sources)}});
   }
@@ -60,10 +75,11 @@ std::string answer(const std::string& line, const Sources& sources) {
 }
 
 Server::Server(boost::asio::io_context& io, const std::string& run_dir, Sources sources)
-    : lines_(
-          io, LineServerOptions{.path = run_dir + "/" + kSocketName},
-          [sources](const std::string& line, const LineServer::Reply& reply) {
-            reply(answer(line, sources));
+    : explainer_(sources.state.store, sources.state.config.node_name, kMostPods),
+      lines_(
+          io, LineServerOptions{.path = run_dir + "/" + kSocketName, .longest_line = kLongestLine},
+          [this, sources](const std::string& line, const LineServer::Reply& reply) {
+            reply(answer(line, sources, explainer_));
           },
           error_line) {}
 

@@ -1,10 +1,12 @@
 // <run-dir>/podwired.sock: {"command":"flows","pod":"default/web"} there, {"result":...} or
-// {"error":"one sentence"} back. Control thread only.
+// {"error":"one sentence"} back. For {"command":"explain","lines":"..."} the result is a text of
+// lines too (control/explain). Control thread only.
 #pragma once
 
 #include <string>
 
 #include "control/ctl/reports.h"
+#include "control/explain/explainer.h"
 #include "control/serve/line_server.h"
 
 namespace podwire::control::ctl {
@@ -12,7 +14,7 @@ namespace podwire::control::ctl {
 inline constexpr const char* kSocketName = "podwired.sock";
 
 // The line that answers `line`, whatever that is.
-std::string answer(const std::string& line, const Sources& sources);
+std::string answer(const std::string& line, const Sources& sources, explain::Explainer& explainer);
 
 class Server {
  public:
@@ -22,6 +24,7 @@ class Server {
   void stop_listening() { lines_.stop_listening(); }
 
  private:
+  explain::Explainer explainer_;
   LineServer lines_;
 };
 

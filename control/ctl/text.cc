@@ -300,6 +300,49 @@ std::string top_text(const json& top) {
   return text;
 }
 
+std::string side_text(const char* name, const json& side) {
+  std::string text = std::string("  ") + name + (*name == 'e' ? "   " : "  ") +
+                     side["verdict"].get<std::string>() + "  ";
+  const auto by = side["by"].get<std::string>();
+  const auto tier = side.contains("tier") ? " (tier " + cell(side, "tier") + ")" : std::string();
+  if (by == "policy") {
+    text += "policy " + cell(side, "policy");
+    if (side.contains("rule")) text += std::string(" ") + name + "[" + cell(side, "rule") + "]";
+    text += tier;
+  } else if (by == "default") {
+    text += "no rule allows it, of " + cell(side, "policy");
+    const std::size_t policies = side.contains("isolatedBy") ? side["isolatedBy"].size() : 0;
+    if (policies > 1) text += " and " + std::to_string(policies - 1) + " more";
+    text += tier;
+  } else {
+    text += by;
+  }
+  text += "\n";
+  if (side.contains("reason")) text += "          " + cell(side, "reason") + "\n";
+  if (side.contains("nearest")) {
+    text += "          nearest: " + side["nearest"]["text"].get<std::string>() + "\n";
+  }
+  return text;
+}
+
+std::string explain_text(const json& answer) {
+  std::string text = cell(answer, "verdict") + "  " + cell(answer, "from") + " -> " +
+                     cell(answer, "to") + ", " + cell(answer, "protocol");
+  if (answer["port"] != 0) text += " " + cell(answer, "port");
+  text += "\n";
+  if (answer.contains("reason")) text += "  " + cell(answer, "reason") + "\n";
+  if (answer.contains("egress")) {
+    text += side_text("egress", answer["egress"]) + side_text("ingress", answer["ingress"]);
+  }
+  if (!answer.contains("paths") || answer["paths"].empty()) return text;
+  std::vector<Row> rows;
+  for (const auto& path : answer["paths"]) {
+    rows.push_back({cell(path, "from"), cell(path, "to"), cell(path, "address"), cell(path, "port"),
+                    cell(path, "verdict")});
+  }
+  return text + "\n" + table_text({"FROM", "TO", "ADDRESS", "PORT", "VERDICT"}, rows);
+}
+
 bool is_number(const std::string& text) {
   return text == "-" || text.empty() ||
          text.find_first_not_of("0123456789.%kMGT") == std::string::npos;
@@ -345,6 +388,7 @@ std::string report_text(const std::string& command, const json& result, bool all
   if (command == "flows") return flows_text(result);
   if (command == "counters") return counters_text(result);
   if (command == "top") return top_text(result);
+  if (command == "explain") return explain_text(result);
   return reasons_text(result["reasons"], all) + "\n" + ledger_line(result["ledger"]);
 }
 

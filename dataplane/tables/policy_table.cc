@@ -63,8 +63,8 @@ PolicyDecision PolicyRow::decide(IdentityId peer, std::uint8_t protocol, std::ui
     }
     if (action != PolicyAction::pass) return decision;
   }
-  decision.allowed = true;
-  return decision;
+  // Every tier passed it on: no rule has decided.
+  return {true, decision.tier, false, {}};
 }
 
 bool PolicyRow::same_answers(const PolicyRow& other) const {

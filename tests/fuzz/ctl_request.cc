@@ -11,8 +11,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static podwire::control::Sampler sampler(bench.dataplane);
   static const std::vector<std::string> problems;
   const std::string line(reinterpret_cast<const char*>(data), size);
+  static podwire::control::explain::Explainer explainer(bench.state.store, "n1", 100);
   const std::string answered =
-      podwire::control::ctl::answer(line, {bench.state, sampler, problems, problems});
+      podwire::control::ctl::answer(line, {bench.state, sampler, problems, problems}, explainer);
   const auto json = nlohmann::json::parse(answered, nullptr, false);
   if (!json.is_object() || json.contains("result") == json.contains("error")) std::abort();
   if (answered.find('\n') != std::string::npos) std::abort();

@@ -385,6 +385,31 @@ def policy_egress(lab, family):
     return "its one peer allowed, others dropped"
 
 
+def policy_explained(lab, family):
+    """What the two checks above have seen, asked of both nodes: who decides, by name."""
+    vault, web = lab.pods["vault"].addresses[family], lab.pods["web-a"].addresses[family]
+    service = SERVICES["vault"][family]
+    for node in ("node-a", "node-b"):
+        for to, port in ((vault, HTTP_PORT), ("guarded/vault", HTTP_PORT), (service, 80)):
+            status, answer = lab.nodes[node].explain("default/client-a", to, port)
+            need(status == 0 and answer["verdict"] == "allow", f"{node}: {to}: {answer}")
+            ingress = answer["ingress"]
+            need((ingress["policy"], ingress["rule"]) == ("guarded/vault-ingress", 0),
+                 f"{node}: {to} is allowed by {ingress}")
+        for who, port, differs in (("default/wide-a", HTTP_PORT, "peer"),
+                                   ("default/client-a", 8081, "port")):
+            status, answer = lab.nodes[node].explain(who, vault, port)
+            ingress = answer["ingress"]
+            need(status == 1 and answer["verdict"] == "deny" and
+                 ingress["policy"] == "guarded/vault-ingress" and
+                 ingress["nearest"]["differs"] == [differs], f"{node}: {who} {port}: {answer}")
+        status, answer = lab.nodes[node].explain("guarded/stranger", web, HTTP_PORT)
+        need(status == 1 and answer["egress"]["policy"] == "guarded/stranger-egress" and
+             answer["egress"]["nearest"]["differs"] == ["peer"] and
+             answer["ingress"]["by"] == "not isolated", f"{node}: stranger: {answer}")
+    return "both ends, on both nodes, by policy and rule"
+
+
 # ---- ICMP ----
 
 def ping(lab, family):
@@ -635,6 +660,7 @@ BOTH = [
     ("2,000-byte UDP through a Service", large_datagram_through_service),
     ("NetworkPolicy, ingress", policy_ingress),
     ("NetworkPolicy, egress", policy_egress),
+    ("NetworkPolicy, explained", policy_explained),
     ("ping", ping),
     ("traceroute", traceroute),
     ("too large for the path", too_large),

@@ -131,6 +131,16 @@ class Node:
             raise RuntimeError(f"podwirectl {' '.join(arguments)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
+    def explain(self, source, destination, port, protocol="TCP"):
+        """(exit status, answer) of `podwirectl explain`."""
+        done = subprocess.run(
+            [program("podwirectl"), "--run-dir", str(self.run_dir), "explain", "--json",
+             "--from", source, "--to", destination, "--port", str(port), "--protocol", protocol],
+            capture_output=True, text=True, timeout=10, env=clean_environment())
+        if not done.stdout:
+            raise RuntimeError(f"podwirectl explain: {done.stderr.strip()}")
+        return done.returncode, json.loads(done.stdout)
+
     def counters(self):
         """The ledger, with what was dropped by reason."""
         seen = self.ctl("drops")

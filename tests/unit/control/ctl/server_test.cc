@@ -15,7 +15,10 @@ net::Address ip(const char* text) {
 
 class CtlTest : public testing::Test {
  protected:
-  CtlTest() : sampler(bench.dataplane), sources{bench.state, sampler, problems, check_problems} {
+  CtlTest()
+      : sampler(bench.dataplane),
+        sources{bench.state, sampler, problems, check_problems},
+        explainer(bench.state.store, "n1", 100) {
     auto service = std::make_shared<tables::Service>();
     service->id = 7;
     service->name = "default/web:http";
@@ -62,7 +65,7 @@ class CtlTest : public testing::Test {
     counters.drops[static_cast<std::size_t>(Reason::spoofed_ip)].add(2);
     counters.ports[2].rx_packets.add(5);
   }
-  json ask(const json& request) { return json::parse(answer(request.dump(), sources)); }
+  json ask(const json& request) { return json::parse(answer(request.dump(), sources, explainer)); }
   json result(const std::string& command) { return ask({{"command", command}})["result"]; }
 
   Bench bench;
@@ -70,6 +73,7 @@ class CtlTest : public testing::Test {
   std::vector<std::string> problems;
   std::vector<std::string> check_problems;
   Sources sources;
+  explain::Explainer explainer;
 };
 
 class ServerSource final : public ObjectSource {
@@ -175,6 +179,19 @@ TEST_F(CtlTest, PoliciesNameThePodsOfThisNodeTheySelect) {
   EXPECT_NE(report_text("policies", policies, false).find("default/web"), std::string::npos);
 }
 
+TEST_F(CtlTest, ExplainAnswersLines) {
+  const json answered = ask({{"command", "explain"}, {"lines", "x\n{}\n"}});
+  EXPECT_EQ(answered["result"],
+            "{\"error\":\"the line is not a JSON object\"}\n{\"error\":\"from: is not "
+            "given\"}\n");
+  EXPECT_EQ(ask({{"command", "explain"}})["error"], "lines is not a string");
+  EXPECT_EQ(ask({{"command", "explain"}, {"lines", std::string(100'000, 'x')}})["error"],
+            "lines are too long");
+  const json question{{"from", "default/web"}, {"to", "10.0.0.9"}, {"port", 1}};
+  const json unready = ask({{"command", "explain"}, {"lines", question.dump()}});
+  EXPECT_EQ(json::parse(unready["result"].get<std::string>())["verdict"], "allow") << unready;
+}
+
 TEST_F(CtlTest, RoutesShowTheTunnel) {
   const json routes = result("routes");
   ASSERT_EQ(routes.size(), 1U);
@@ -204,7 +221,7 @@ TEST_F(CtlTest, FlowsAreChosenByPodServiceAndProtocol) {
 
 TEST_F(CtlTest, RefusesWithASentence) {
   const auto error = [&](const std::string& line) {
-    return json::parse(answer(line, sources))["error"].get<std::string>();
+    return json::parse(answer(line, sources, explainer))["error"].get<std::string>();
   };
   EXPECT_EQ(error("{"), "the request is not a JSON object");
   EXPECT_EQ(error("{}"), "command is missing or not a string");

@@ -145,6 +145,11 @@ TEST(PolicyRow, TellsTheTierAndTheRuleThatDecided) {
   const auto otherwise = row->decide(1, 6, 81);
   EXPECT_TRUE(!otherwise.allowed && !otherwise.by_rule && otherwise.origins.empty());
   EXPECT_EQ(otherwise.tier, PolicyTier::network_policy);
+  PolicyRowBuilder passing(1);
+  passing.add_tier(PolicyAction::pass, PolicyTier::admin);
+  passing.add_rule(PolicyAction::pass, kWeb, true, refuses);
+  const auto open = passing.finish()->decide(1, 6, 80);
+  EXPECT_TRUE(open.allowed && !open.by_rule && open.origins.empty());
   PolicyRowBuilder copy(*row);
   copy.set_peer(3, std::array{refuse});
   EXPECT_TRUE(std::ranges::equal(copy.finish()->decide(3, 6, 80).origins, refuses));
