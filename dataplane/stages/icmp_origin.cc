@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dataplane/net/beside_host.h"
 #include "dataplane/net/checksum.h"
-#include "dataplane/stages/neighbour.h"
 
 namespace podwire::stages {
 namespace {
@@ -133,8 +133,8 @@ bool originate(Worker& w, const Packet& p, IcmpError error, std::uint16_t mtu) n
   if (!wants_error(p) || w.originated.full()) return false;
   const bool v4 = p.family == net::Family::v4;
   const net::Address* from = p.source != Source::host ? own_address(*w.snapshot, p.family)
-                             : v4                     ? &kGatewayV4
-                                                      : &kGatewayV6;
+                             : v4                     ? &net::kBesideHostV4
+                                                      : &net::kBesideHostV6;
   if (from == nullptr || !take_token(w)) return false;
 
   const unsigned headers = (v4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6)) + sizeof(net::Icmp);

@@ -28,8 +28,9 @@ enum class IcmpError : std::uint8_t {  // IPv4 type/code, IPv6 type/code
 // Returns false when no error is made: about an ICMP error, a later fragment, a multicast,
 // broadcast, loopback or unspecified address (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e); when
 // this node has no address of the family; beyond DataplaneConfig::icmp_errors_per_second; or
-// without buffers. The error's source is this node's address; towards the node itself the pods'
-// gateway address, since Linux takes its own address in a received packet for a forgery.
+// without buffers. The error's source is this node's address; towards the node itself it comes from
+// beside it, since Linux takes its own address in a received packet for a forgery, and with
+// rp_filter any that it has no route for.
 bool originate(Worker& w, const Packet& p, IcmpError error, std::uint16_t mtu = 0) noexcept;
 
 }  // namespace podwire::stages

@@ -177,7 +177,8 @@ class Lives(ServiceCase):
         for family in FAMILIES:
             node = NODE_ADDRESSES["node-a"][family]
             for who, address, port in (("client-a", made[family], 80),
-                                       ("client-a", node, made["nodePort"])):
+                                       ("client-a", node, made["nodePort"]),
+                                       ("node-a", made[family], 80)):
                 self.assertEqual(self.ends(address, port, family, who), errno.ECONNREFUSED,
                                  (who, address))
 

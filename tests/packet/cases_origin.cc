@@ -89,9 +89,9 @@ FAMILY_CASE(OriginSpeaksAsTheNodeAndToTheNodeAsTheGateway) {
                       .counters = {{"flows_created", 1}, {"originated", 1}, {"drop.too_big", 1}}});
   };
   EXPECT_EQ(speaks_as("a", too_large(n), n.node), "");
-  EXPECT_EQ(speaks_as("host", too_large(n, 1).from(n.node),
-                      n.v4 ? "169.254.1.1" : "fe80::ecee:eeff:feee:eeee"),
-            "");
+  EXPECT_EQ(
+      speaks_as("host", too_large(n, 1).from(n.node), n.v4 ? "169.254.1.2" : "fd3b:7c41:9e02::1"),
+      "");
 }
 
 FAMILY_CASE(OriginNeedsAnAddress) {
