@@ -294,6 +294,30 @@ class Failing(Case):
         self.assertEqual(follower.since(begin, "remove"), [])
         self.assertLessEqual(len(follower.since(begin, "health")), 6)
 
+    def test_who_is_refused_by_a_server_that_was_away_asks_again_soon(self):
+        """It may not have read its own RBAC yet: the outage's back-off does not go on over that."""
+        follower = self.following()
+        for verb in ("watch", "list"):
+            self.server.fault(verb, None, answer(503, message="not now"), times=None)
+        self.server.end_watches()
+        count = len(self.requests_for("pods"))
+        self.eventually(lambda: len(self.requests_for("pods")) >= count + 5)  # next: 4 to 8 s
+        self.server.heal()
+        for verb in ("watch", "list"):
+            self.server.fault(verb, "pods", answer(403, reason="Forbidden"))
+        begin, count = follower.mark(), len(self.requests_for("pods"))
+        self.eventually(lambda: len(self.requests_for("pods")) >= count + 2)
+        refused, again = [r.time for r in self.requests_for("pods")[count:count + 2]]
+        self.assertLess(again - refused, 1)
+        self.server.heal()
+        follower.health(True, begin)
+
+    def eventually(self, condition, timeout_s=30):
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "it has given up")
+            time.sleep(0.01)
+
     def test_a_server_that_goes_away_and_comes_back_is_followed_again(self):
         self.server.put("services", service("a"))
         self.server.put("services", service("b"))
