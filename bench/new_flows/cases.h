@@ -15,6 +15,7 @@ inline constexpr std::uint32_t kLeastFlows = 50'000, kMostFlows = 20'000'000;
 
 void measure_udp(const Options& options);
 void measure_tcp(const Options& options);
+void measure_services(const Options& options);
 void measure_syn_flood(const Options& options);
 void measure_inserts(const Options& options);
 void measure_ageing(const Options& options);

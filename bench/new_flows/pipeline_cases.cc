@@ -57,7 +57,7 @@ class Openings {
     open_ += connections_;
     next_ += connections_;
     sent_ = steps_.size() * connections_;
-    if (next_ + connections_ > Client::kMost) stop("new_flows", "--seconds is too long");
+    if (next_ + connections_ > client_.most()) stop("new_flows", "--seconds is too long");
   }
   std::uint64_t run() {
     Worker& w = client_.world().worker();
@@ -145,7 +145,7 @@ class Flood {
       if (known) add([&] { return random_() % known_; }, true);
       if (flood) add([&] { return next_++; }, false);
     }
-    if (next_ + kPackets > Client::kMost) stop("new_flows", "--seconds is too long");
+    if (next_ + kPackets > client_.most()) stop("new_flows", "--seconds is too long");
     known_sent_ = known ? kPackets : 0;
     created_ = created();
   }
@@ -174,6 +174,31 @@ class Flood {
 };
 
 }  // namespace
+
+void measure_services(const Options& options) {
+  constexpr std::uint32_t kFew = 10, kMany = 10'000;
+  const std::uint32_t flows = std::min(options.flows, kLeastFlows);
+  const auto client_of = [&](std::uint32_t services) {
+    return Client({.limit = flows + kRoom, .protocol = 17, .services = services});
+  };
+  Client few = client_of(kFew), many = client_of(kMany);
+  Openings few_openings(few, flows, {Kind::udp}, 256), many_openings(many, flows, {Kind::udp}, 256);
+  const std::array subjects{few_openings.subject(), many_openings.subject()};
+  const auto measured =
+      alternate(subjects, {.wanted = 401, .warm_up = 32, .seconds_max = options.seconds});
+  const double ratio = measured[1].cycles.median / measured[0].cycles.median;
+  Row row{{"case", "services"},
+          {"flows", flows},
+          {"cycles_10_services", to_json(measured[0].cycles)},
+          {"cycles_10000_services", to_json(measured[1].cycles)},
+          {"ratio", std::round(ratio * 1000) / 1000}};
+  add_record(row, together(measured));
+  char line[200];
+  std::snprintf(line, sizeof line,
+                "services   %9u flows  %7.1f cycles with %u Services, %.1f with %u: %.2f times",
+                flows, measured[0].cycles.median, kFew, measured[1].cycles.median, kMany, ratio);
+  show(row, options.json, line);
+}
 
 void measure_syn_flood(const Options& options) {
   Client client({.limit = options.flows, .protocol = 6, .endpoints = 1});

@@ -16,19 +16,18 @@ constexpr const char* kClient = "10.244.1.2";
 constexpr std::uint32_t kClientV4 = 0x0af40102, kFirstService = 0x0a600101;
 constexpr std::uint16_t kServicePort = 80, kFirstPort = 1024, kFirstEndpoint = 2000;
 
-std::uint32_t service_of(std::uint32_t i) {
-  return i % Client::kServices;
-}
-std::uint16_t client_port(std::uint32_t i) {
-  return static_cast<std::uint16_t>(kFirstPort + i / Client::kServices);
+// Services that differ by this many have the same endpoints, and never a connection from one port.
+constexpr std::uint32_t kEndpointSets = 1000;
+
+std::uint32_t ports_apart(std::uint32_t services) {
+  return std::min(services, kEndpointSets);
 }
 std::uint32_t service_v4(std::uint32_t service) {
   return kFirstService + service / 250 * 256 + service % 250;
 }
-// Endpoint n of a Service: pods b and c in turn. No two Services share an endpoint, so that no two
-// connections have one reply.
+// Endpoint n of a Service: pods b and c in turn. No two connections have one reply.
 std::uint16_t endpoint_port(std::uint32_t service, unsigned n) {
-  return static_cast<std::uint16_t>(kFirstEndpoint + service * 5 + n / 2);
+  return static_cast<std::uint16_t>(kFirstEndpoint + service % kEndpointSets * 5 + n / 2);
 }
 std::string endpoint_address(std::uint32_t service, unsigned n) {
   return (service + n) % 2 == 0 ? "10.244.1.3" : "10.244.1.4";
@@ -41,7 +40,7 @@ std::string text_of(std::uint32_t v4) {
 }
 
 void add_services(World& world, const ClientOptions& options) {
-  for (std::uint32_t s = 0; s < Client::kServices; ++s) {
+  for (std::uint32_t s = 0; s < options.services; ++s) {
     std::vector<std::string> endpoints;
     for (unsigned n = 0; n < options.endpoints; ++n) {
       endpoints.push_back(with_port(endpoint_address(s, n), endpoint_port(s, n)));
@@ -54,7 +53,7 @@ void add_services(World& world, const ClientOptions& options) {
 void add_policies(World& world, std::uint8_t protocol) {
   // Ports beside the peers, so that the judgement has both halves to do.
   std::vector<std::uint16_t> ports;
-  for (std::uint32_t s = 0; s < Client::kServices; ++s) {
+  for (std::uint32_t s = 0; s < kEndpointSets; ++s) {
     for (unsigned n = 0; n < 10; n += 2) ports.push_back(endpoint_port(s, n));
   }
   world.isolate("a", false,
@@ -134,6 +133,18 @@ void PacketForm::append(Burst& batch, rte_mempool* pool, const Tuple& tuple) con
   update(24, addresses.folded());
   update(l4_checksum_, std::uint64_t{addresses.folded()} + ports.folded());
   batch.append(mbuf, port_);
+}
+
+std::uint32_t Client::most() const {
+  return ports_apart(options_.services) * 60'000;
+}
+
+std::uint32_t Client::service_of(std::uint32_t i) const {
+  return i % options_.services;
+}
+
+std::uint16_t Client::client_port(std::uint32_t i) const {
+  return static_cast<std::uint16_t>(kFirstPort + i / ports_apart(options_.services));
 }
 
 Client::Client(const ClientOptions& options)

@@ -1,4 +1,4 @@
-// The connections that bench/new_flows makes: pod "a" of a node in memory opens them to 1,000
+// The connections that bench/new_flows makes: pod "a" of a node in memory opens them to
 // Services, whose endpoints are ports of pods "b" and "c" on the same node, under a policy on
 // either side. So a new flow pays for service choice and for policy judged both ways.
 #pragma once
@@ -19,6 +19,7 @@ struct ClientOptions {
   std::uint8_t protocol = 17;  // of the Services
   unsigned endpoints = 10;     // of each Service; connections with replies need 1
   unsigned workers = 1;
+  std::uint32_t services = 1000;
 };
 
 // One kind of packet, made once as bytes; of each connection only addresses and ports differ.
@@ -47,9 +48,8 @@ class Client {
   // Everything that the table allocates, for each connection of its limit.
   [[nodiscard]] double bytes_per_connection() const;
 
-  static constexpr std::uint32_t kServices = 1000;
   // Connections have numbers below this.
-  static constexpr std::uint32_t kMost = kServices * 60'000;
+  [[nodiscard]] std::uint32_t most() const;
 
   enum class Kind : std::uint8_t { udp, syn, syn_ack, ack, data, data_back, fin, fin_back };
   // Adds a packet of connection `i`. Those of the server's side (syn_ack, data_back, fin_back) need
@@ -76,6 +76,8 @@ class Client {
   void rest();
 
  private:
+  [[nodiscard]] std::uint32_t service_of(std::uint32_t i) const;
+  [[nodiscard]] std::uint16_t client_port(std::uint32_t i) const;
   [[nodiscard]] test::Frame first_frame(std::uint32_t i) const;
   void verify(std::uint32_t i);
   void send_all(std::uint32_t first, std::uint32_t count, Kind kind);
