@@ -19,7 +19,8 @@ struct Case {
 constexpr Case kCases[]{
     {"udp", "new UDP flows: Service chosen, policy judged both ways, both directions entered",
      measure_udp},
-    {"services", "new UDP flows over 10 Services and over 10,000, in turns", measure_services},
+    {"services", "new UDP flows to 10 Services, to 10 of 10,000, and to all of 10,000",
+     measure_services},
     {"tcp", "complete TCP connections: handshake, request, reply, both FINs: 8 packets",
      measure_tcp},
     {"syn-flood", "established TCP with a burst of SYNs after each of its bursts, at the limit",

@@ -40,7 +40,7 @@ std::string text_of(std::uint32_t v4) {
 }
 
 void add_services(World& world, const ClientOptions& options) {
-  for (std::uint32_t s = 0; s < options.services; ++s) {
+  for (std::uint32_t s = 0; s < options.services + options.other_services; ++s) {
     std::vector<std::string> endpoints;
     for (unsigned n = 0; n < options.endpoints; ++n) {
       endpoints.push_back(with_port(endpoint_address(s, n), endpoint_port(s, n)));

@@ -20,6 +20,7 @@ struct ClientOptions {
   unsigned endpoints = 10;     // of each Service; connections with replies need 1
   unsigned workers = 1;
   std::uint32_t services = 1000;
+  std::uint32_t other_services = 0;  // to which no connection goes
 };
 
 // One kind of packet, made once as bytes; of each connection only addresses and ports differ.
