@@ -44,6 +44,7 @@ class Openings {
     if (open_ + connections_ > kChurn) {
       client_.close(next_ - open_, open_);
       open_ = 0;
+      // Numbers come again once their connections are long gone.
       if (next_ + kChurn > client_.most()) next_ = first_;
       for (std::size_t i = 0; i < other_memory_.size(); i += 64) ++other_memory_[i];
     }
@@ -55,7 +56,6 @@ class Openings {
       }
       ++at;
     }
-    // Numbers come again once their connections are long gone.
     open_ += connections_;
     next_ += connections_;
     sent_ = steps_.size() * connections_;
