@@ -1,6 +1,7 @@
 #include "control/explain/explainer.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace podwire::control::explain {
@@ -151,9 +152,14 @@ Path Explainer::judge(const Target& target, const Question& question) {
       told = open(pod.pod != nullptr ? "host network" : "not a pod");
       continue;
     }
-    const tables::PolicyTable& table =
-        is_local(pod) ? *in_force_.snapshot->policies : others_.policies();
-    const auto said = table.explain(asked);
+    const bool here = is_local(pod);
+    const tables::PolicyTable& table = here ? *in_force_.snapshot->policies : others_.policies();
+    tables::PolicyQuestion there = asked;
+    if (!here) {
+      std::tie(there.source, there.destination) =
+          others_.stand_ins(*target.from, target.source, *target.end, target.destination);
+    }
+    const auto said = table.explain(there);
     told = side(table, inward ? said.ingress : said.egress,
                 {pod, peer, inward ? target.source : target.destination, question.protocol,
                  target.port, inward});

@@ -301,11 +301,24 @@ TEST_F(Explained, EachLineHasItsAnswerInItsPlace) {
 
 // Whatever was asked before, and however few pods it may remember.
 TEST_F(Explained, AnswersDependOnNothingThatWasAskedBefore) {
+  // Alike but for the ipBlock around the last.
+  for (const char* pod : {"c1:10.1.0.11", "c2:10.1.0.12", "c3:10.1.0.13", "c4:10.3.0.14"}) {
+    const std::string text = pod;
+    apply("apiVersion: v1\nkind: Pod\nmetadata: {name: " + text.substr(0, 2) +
+          ", namespace: shop, labels: {side: far, app: web}}\nspec: {nodeName: n2, containers: "
+          "[{name: c}]}\nstatus: {podIPs: [{ip: " +
+          text.substr(3) + "}]}\n");
+  }
+  EXPECT_EQ(ask("shop/c1", "shop/c2")["egress"]["by"], "policy");
+  EXPECT_EQ(ask("shop/c2", "shop/c1")["ingress"]["by"], "default");
+  EXPECT_EQ(ask("shop/c2", "shop/c4")["egress"]["by"], "default");
+  EXPECT_EQ(ask("shop/c3", "shop/c3")["egress"]["by"], "loopback");
   Explainer forgetful(cluster.store, "n1", 1);
   Explainer ready(cluster.store, "n1", 1000);
   ready.prepare_all();
-  const char* ends[] = {"shop/web",     "shop/web2",  "shop/client", "lab/guest",
-                        "shop/pending", "shop/agent", "shop/shop",   "203.0.113.1"};
+  const char* ends[] = {"shop/web",   "shop/web2", "shop/client", "lab/guest", "shop/pending",
+                        "shop/agent", "shop/shop", "203.0.113.1", "shop/c1",   "shop/c2",
+                        "10.1.0.13",  "shop/c3",   "shop/c4"};
   for (const char* from : ends) {
     for (const char* to : ends) {
       for (const char* port : {"80", "8080", "9090"}) {
