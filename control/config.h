@@ -34,6 +34,7 @@ struct Config {
       node_port_addresses;      // node-port-addresses; empty: the Node's primary addresses
   bool masquerade_all = false;  // masquerade-all
   bool udp_cleanup = true;
+  bool count_policy_drops = false;       // count-policy-drops
   std::uint32_t min_sync_period_ms = 1;  // between builds; kube-proxy's minSyncPeriod
 };
 

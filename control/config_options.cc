@@ -251,6 +251,9 @@ void add_objects(std::vector<Option>& all, const Config& d) {
                  "masquerade everything that goes to a Service", set_truth(FIELD(masquerade_all))});
   all.push_back({section, "udp-cleanup", nullptr, text(d.udp_cleanup),
                  "end UDP flows whose endpoint is gone", set_truth(FIELD(udp_cleanup))});
+  all.push_back({section, "count-policy-drops", nullptr, text(d.count_policy_drops),
+                 "count refused packets by policy: podwire_policy_drops_total, podwirectl policies",
+                 set_truth(FIELD(count_policy_drops))});
   all.push_back({section, "min-sync-period-ms", "N", text(d.min_sync_period_ms),
                  "shortest time between two builds of the tables, milliseconds; what changes in "
                  "it comes into force together",

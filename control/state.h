@@ -12,6 +12,7 @@
 #include "control/build/builder.h"
 #include "control/config.h"
 #include "control/dataplane_link.h"
+#include "control/denial_counts.h"
 #include "control/linux_state.h"
 #include "control/object_source.h"
 #include "control/publish/sync_record.h"
@@ -40,6 +41,12 @@ struct State {
   std::uint64_t publishes = 0;
   SyncRecord sync{};
   std::chrono::microseconds last_build_time{0};
+  DenialCounts denials{};  // gathered when config.count_policy_drops
+  void gather_denials() {
+    if (config.count_policy_drops && snapshot != nullptr) {
+      denials.gather(dataplane, *snapshot->policies);
+    }
+  }
   std::uint64_t changes_refused = 0;  // objects refused since start
 };
 

@@ -435,6 +435,13 @@ json services(const Sources& sources) {
 
 json policies(const Sources& sources) {
   const State& state = sources.state;
+  sources.state.gather_denials();
+  const auto& drops = state.denials.by_policy();
+  const auto dropped = [&](const std::string& policy) {
+    if (!state.config.count_policy_drops) return json(nullptr);
+    const auto found = drops.find(policy);
+    return json(found == drops.end() ? 0 : found->second);
+  };
   json list = json::array();
   for (const auto& [name, policy] : state.store.network_policies) {
     json selected = json::array();
@@ -450,6 +457,7 @@ json policies(const Sources& sources) {
                     {"egress", policy.isolates_egress},
                     {"ingressRules", policy.ingress.size()},
                     {"egressRules", policy.egress.size()},
+                    {"drops", dropped(name)},
                     {"localPods", std::move(selected)}});
   }
   return list;

@@ -190,9 +190,10 @@ std::string policies_text(const json& policies) {
       return policy[side].get<bool>() ? cell(policy, count) + " rules" : std::string("-");
     };
     rows.push_back({cell(policy, "policy"), rules("ingress", "ingressRules"),
-                    rules("egress", "egressRules"), joined(policy["localPods"])});
+                    rules("egress", "egressRules"), cell(policy, "drops"),
+                    joined(policy["localPods"])});
   }
-  return table_text({"POLICY", "INGRESS", "EGRESS", "PODS-HERE"}, rows);
+  return table_text({"POLICY", "INGRESS", "EGRESS", "DROPS", "PODS-HERE"}, rows);
 }
 
 std::string routes_text(const json& routes) {

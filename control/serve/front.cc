@@ -93,6 +93,7 @@ struct Front::Parts {
   }
 
   void sample() {
+    state.gather_denials();
     sampler.sample(state.snapshot == nullptr ? 0 : state.snapshot->ports->ports.size());
     sample_timer.expires_after(std::chrono::seconds(1));
     sample_timer.async_wait([this](error_code error) {
@@ -159,6 +160,7 @@ Result<void> Front::start() {
 void Front::published(const Changes& changes, const StoreWriter& store) {
   Parts& p = *parts_;
   p.service_health.follow(changes, store);
+  p.state.gather_denials();
   if (p.ready_told || !p.ready()) return;
   p.ready_told = true;
   p.manager.tell("READY=1");

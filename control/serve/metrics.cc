@@ -50,6 +50,15 @@ void add_packets(Families& out, const WorkerTotals& sum) {
   out.add(static_cast<double>(sum.tunnel_out), {{"direction", "out"}});
 }
 
+void add_denials(Families& out, const DenialCounts& denials) {
+  out.begin("policy_drops_total",
+            "Packets that a policy refused, by the policy; part of drops_total.",
+            MetricType::Counter);
+  for (const auto& [policy, packets] : denials.by_policy()) {
+    out.add(static_cast<double>(packets), {{"policy", policy}});
+  }
+}
+
 void add_flows(Families& out, const WorkerTotals& sum) {
   out.counter("flows_created_total", "Flows admitted.", sum.flows_created);
   out.counter("flows_removed_total", "Flows ended, whatever the cause.", sum.flows_removed);
@@ -240,6 +249,7 @@ void add_control(Families& out, const State& state) {
 }  // namespace
 
 std::vector<MetricFamily> Metrics::Collect() const {
+  state_.gather_denials();
   const std::size_t ports = state_.snapshot == nullptr ? 0 : state_.snapshot->ports->ports.size();
   const Totals totals = read_totals(state_.dataplane, ports);
   const WorkerTotals sum = totals.sum();
@@ -248,6 +258,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   out.add(1, {{"version", kVersion}});
   add_packets(out, sum);
   add_flows(out, sum);
+  if (state_.config.count_policy_drops) add_denials(out, state_.denials);
   add_ports(out, state_, totals);
   add_workers(out, state_.dataplane, totals, sampler_);
   add_tables(out, state_.dataplane);

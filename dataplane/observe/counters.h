@@ -29,6 +29,9 @@ struct PortCounters {
   Counter rx_packets, rx_bytes, tx_packets, tx_bytes, rx_drops, tx_drops;
 };
 
+// Policies whose refusals are counted each by itself: those with the lowest numbers.
+inline constexpr std::uint32_t kCountedPolicies = 1000;
+
 // The ledger, per worker and at any quiet moment, exactly:
 //   received + originated = sent + sum(drops) + holding
 // `received` counts every buffer a port gave us; `originated` those podwire made itself (ICMP
@@ -44,6 +47,8 @@ struct alignas(64) WorkerCounters {
   Counter flows_created, flows_removed, flows_expired, policy_rejudged, tunnel_in, tunnel_out;
   Counter rounds, idle_rounds, busy_cycles, idle_cycles, sleeps;  // TSC cycles
   std::array<PortCounters, kMaxPorts> ports;
+  // By PolicyAnswer::policy; the last holds the others'. Part of `drops`.
+  std::array<Counter, kCountedPolicies + 1> policy_drops;
 };
 
 }  // namespace podwire::observe

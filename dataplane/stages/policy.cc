@@ -1,5 +1,7 @@
 #include "dataplane/stages/policy.h"
 
+#include <algorithm>
+
 #include "dataplane/stages/lookup.h"
 
 namespace podwire::stages {
@@ -37,6 +39,7 @@ tables::PolicyQuestion question_of(const flow::Flow<F>& forward) {
 }
 
 void tell(const tables::PolicyQuestion& question, const tables::PolicyAnswer& answer, Worker& w) {
+  w.counters.policy_drops[std::min(answer.policy, observe::kCountedPolicies)].add();
   w.events.push({.kind = observe::Event::Kind::policy_denied,
                  .protocol = question.protocol,
                  .port = question.destination_port,

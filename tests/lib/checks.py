@@ -410,6 +410,21 @@ def policy_explained(lab, family):
     return "both ends, on both nodes, by policy and rule"
 
 
+def policy_drops_counted(lab, family):
+    """Of the policy that refused, and only there."""
+    def drops(node):
+        return {p["policy"]: p["drops"] for p in lab.nodes[node].ctl("policies")}
+    before = {node: drops(node) for node in ("node-a", "node-b")}
+    refused_silently(lab, "wide-a", family, lab.pods["vault"].addresses[family], HTTP_PORT,
+                     "node-b", "policy_ingress")
+    after = {node: drops(node) for node in ("node-a", "node-b")}
+    more = {(node, name): after[node][name] - before[node][name]
+            for node in after for name in after[node]}
+    need(more.pop(("node-b", "guarded/vault-ingress")) > 0, f"not counted: {after}")
+    need(not any(more.values()), f"counted elsewhere: {more}")
+    return "by name"
+
+
 # ---- ICMP ----
 
 def ping(lab, family):
@@ -661,6 +676,7 @@ BOTH = [
     ("NetworkPolicy, ingress", policy_ingress),
     ("NetworkPolicy, egress", policy_egress),
     ("NetworkPolicy, explained", policy_explained),
+    ("NetworkPolicy, drops by policy", policy_drops_counted),
     ("ping", ping),
     ("traceroute", traceroute),
     ("too large for the path", too_large),

@@ -74,6 +74,7 @@ class Node:
             "run-dir": self.run_dir, "state-dir": self.folder / "state",
             "eal-prefix": self.namespace, "service-range": SERVICE_RANGES,
             "packet-buffers": 8192, "large-buffers": 256, "memory-mb": 192,
+            "count-policy-drops": "true",
         }
         values.update({key.replace("_", "-"): value for key, value in overrides.items()})
         lines = []

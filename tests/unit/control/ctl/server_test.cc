@@ -179,6 +179,24 @@ TEST_F(CtlTest, PoliciesNameThePodsOfThisNodeTheySelect) {
   EXPECT_NE(report_text("policies", policies, false).find("default/web"), std::string::npos);
 }
 
+TEST_F(CtlTest, PoliciesTellTheirDropsWhereThatIsAskedFor) {
+  kube::NetworkPolicy policy;
+  policy.meta.ns = "default";
+  policy.meta.name = "deny";
+  bench.state.store.network_policies["default/deny"] = policy;
+  EXPECT_EQ(result("policies")[0]["drops"], nullptr);
+  bench.config.count_policy_drops = true;
+  EXPECT_EQ(result("policies")[0]["drops"], 0);
+  auto table = std::make_shared<tables::PolicyTable>();
+  table->set_policy_names(std::make_shared<const std::vector<std::string>>(
+      std::vector<std::string>{"none", "default/deny"}));
+  auto snapshot = std::make_unique<tables::Snapshot>(*bench.state.snapshot);
+  snapshot->policies = table;
+  bench.state.snapshot = snapshot.get();
+  bench.dataplane.worker_counters[0]->policy_drops[1].add(7);
+  EXPECT_EQ(result("policies")[0]["drops"], 7);
+}
+
 TEST_F(CtlTest, ExplainAnswersLines) {
   const json answered = ask({{"command", "explain"}, {"lines", "x\n{}\n"}});
   EXPECT_EQ(answered["result"],
