@@ -46,7 +46,8 @@ bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol, std::uint16_t por
   return true;
 }
 
-PolicyDecision PolicyRow::decide(IdentityId peer, std::uint8_t protocol, std::uint16_t port) const {
+PolicyDecision PolicyRow::decide(IdentityId peer, std::uint8_t protocol,
+                                 std::uint16_t port) const noexcept {
   const std::uint64_t* by_peer = mask(peer_mask(peer));
   const std::uint64_t* by_port = mask(port_mask(protocol, port));
   PolicyDecision decision;
@@ -75,6 +76,7 @@ bool PolicyRow::same_answers(const PolicyRow& other) const {
       tiers_ != other.tiers_ || intervals_.size() != other.intervals_.size()) {
     return false;
   }
+  if (!same_mask(0, 0)) return false;  // of the peers that no chunk holds
   for (std::size_t n = 0; n < intervals_.size(); ++n) {
     if (intervals_[n].begin != other.intervals_[n].begin ||
         !same_mask(intervals_[n].mask, other.intervals_[n].mask)) {
@@ -223,13 +225,15 @@ PolicyAnswer PolicyTable::judge(const PolicyQuestion& question) const noexcept {
   if (source != nullptr && source->egress != nullptr) {
     const IdentityId peer = identity(destination, question.destination);
     if (!source->egress->allows(peer, question.protocol, port)) {
-      answer = {false, true, false, source->egress->policy()};
+      answer = {false, true, false, source->egress->refused_by(peer, question.protocol, port)};
     }
   }
   if (destination != nullptr && destination->ingress != nullptr && !question.from_own_node) {
     const IdentityId peer = identity(source, question.source);
     if (!destination->ingress->allows(peer, question.protocol, port)) {
-      if (answer.allowed) answer.policy = destination->ingress->policy();
+      if (answer.allowed) {
+        answer.policy = destination->ingress->refused_by(peer, question.protocol, port);
+      }
       answer.allowed = false;
       answer.ingress_denied = true;
     }

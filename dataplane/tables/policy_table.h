@@ -67,8 +67,14 @@ class PolicyRow {
   // named in the row, and one AND for each 64 rules.
   [[nodiscard]] bool allows(IdentityId peer, std::uint8_t protocol,
                             std::uint16_t port) const noexcept;
-  // The policy to name when the answer is no.
+  // The policy to name when the answer is no because no rule allows it.
   [[nodiscard]] std::uint32_t policy() const noexcept { return policy_; }
+  // The policy to name when the answer to this is no: the one that denies, or policy().
+  [[nodiscard]] std::uint32_t refused_by(IdentityId peer, std::uint8_t protocol,
+                                         std::uint16_t port) const noexcept {
+    const PolicyDecision decision = decide(peer, protocol, port);
+    return decision.origins.empty() ? policy_ : decision.origins.front().policy;
+  }
 
   // Control thread. Whether any rule beside those for any peer matches the identity.
   [[nodiscard]] bool knows(IdentityId peer) const noexcept { return peer_mask(peer) != 0; }
@@ -84,7 +90,7 @@ class PolicyRow {
   }
   // As allows(), with the reason; valid as long as the row.
   [[nodiscard]] PolicyDecision decide(IdentityId peer, std::uint8_t protocol,
-                                      std::uint16_t port) const;
+                                      std::uint16_t port) const noexcept;
 
  private:
   friend class PolicyRowBuilder;

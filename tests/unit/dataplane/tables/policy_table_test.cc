@@ -234,6 +234,18 @@ TEST(PolicyRow, EqualsAPlainReadingOverManyRules) {
   }
 }
 
+TEST(PolicyRow, AnswersAreNotTheSameWhereAnyPeerMayMore) {
+  const auto make = [](bool any_peer) {
+    PolicyRowBuilder builder(1);
+    builder.add_tier(PolicyAction::deny);
+    builder.add_rule(PolicyAction::allow, {}, any_peer);
+    return builder.finish();
+  };
+  EXPECT_TRUE(make(true)->same_answers(*make(true)));
+  EXPECT_FALSE(make(true)->same_answers(*make(false)));
+  EXPECT_FALSE(make(false)->same_answers(*make(true)));
+}
+
 TEST(PolicyRow, CopyLeavesTheOldRowAsItWas) {
   PolicyRowBuilder builder(1);
   builder.add_tier(PolicyAction::deny);
