@@ -12,6 +12,20 @@ std::string namespace_of(const std::string& full_name) {
   return full_name.substr(0, full_name.find('/'));
 }
 
+// The pod's own ports that the policy's ingress rules name.
+void note_named_ports(const Policy& policy, const kube::Pod& pod,
+                      std::map<std::pair<std::string, std::uint8_t>, std::uint16_t>& found) {
+  for (const Rule& rule : policy.ingress.rules) {
+    for (const RulePort& wanted : rule.ports) {
+      if (wanted.name.empty()) continue;
+      for (const kube::ContainerPort& port : pod.ports) {
+        if (port.name != wanted.name || port.protocol != wanted.protocol) continue;
+        found.try_emplace({port.name, port.protocol}, port.port);
+      }
+    }
+  }
+}
+
 // Finished pods have given their address back; those on the host's network have the node's.
 bool has_own_address(const kube::Pod& pod) {
   return !pod.finished && !pod.host_network;
@@ -19,8 +33,7 @@ bool has_own_address(const kube::Pod& pod) {
 
 }  // namespace
 
-void PoliciesBuilder::note_prefixes(const kube::NetworkPolicy& policy, bool comes,
-                                    Touched& touched) {
+void PoliciesBuilder::note_prefixes(const Policy& policy, bool comes, Touched& touched) {
   const auto note = [&](const net::Prefix& prefix) {
     touched.prefixes.try_emplace(prefix, tables::kWorld);
     if (comes) {
@@ -29,39 +42,53 @@ void PoliciesBuilder::note_prefixes(const kube::NetworkPolicy& policy, bool come
       prefix_users_.erase(prefix);
     }
   };
-  for (const auto* rules : {&policy.ingress, &policy.egress}) {
-    for (const kube::PolicyRule& rule : *rules) {
-      for (const kube::PolicyPeer& peer : rule.peers) {
-        if (!peer.ip_block) continue;
-        note(peer.ip_block->cidr);
-        for (const net::Prefix& except : peer.ip_block->except) note(except);
+  for (const auto* side : {&policy.ingress, &policy.egress}) {
+    for (const Rule& rule : side->rules) {
+      for (const RulePeer& peer : rule.peers) {
+        if (!peer.block) continue;
+        note(peer.block->cidr);
+        for (const net::Prefix& except : peer.block->except) note(except);
       }
     }
   }
 }
 
-void PoliciesBuilder::learn_policies(const Changes& changes, const Store& store, Touched& touched) {
-  for (const std::string& name : changes.network_policies) {
-    const std::string ns = namespace_of(name);
-    const auto old = policies_.find(name);
-    if (old != policies_.end()) note_prefixes(*old->second, false, touched);
-    const auto found = store.network_policies.find(name);
-    if (found != store.network_policies.end()) {
-      const auto copy = std::make_shared<const kube::NetworkPolicy>(found->second);
-      note_prefixes(*copy, true, touched);
-      policies_[name] = copy;
-      policies_by_ns_[ns].insert(name);
-    } else if (old != policies_.end()) {
-      policies_.erase(old);
-      policies_by_ns_[ns].erase(name);
-      if (const auto number = policy_numbers_.find(name); number != policy_numbers_.end()) {
-        free_policy_numbers_.push_back(number->second);
-        policy_numbers_.erase(number);
-      }
+// Null: there is none by that name any more.
+void PoliciesBuilder::learn_policy(const std::string& name, std::shared_ptr<const Policy> now,
+                                   Touched& touched) {
+  const auto old = policies_.find(name);
+  if (old == policies_.end() && now == nullptr) return;
+  const std::string ns = now != nullptr ? now->ns : old->second->ns;
+  if (old != policies_.end()) note_prefixes(*old->second, false, touched);
+  if (now != nullptr) {
+    note_prefixes(*now, true, touched);
+    policies_[name] = std::move(now);
+    policies_by_ns_[ns].insert(name);
+  } else {
+    policies_.erase(old);
+    policies_by_ns_[ns].erase(name);
+    if (const auto number = policy_numbers_.find(name); number != policy_numbers_.end()) {
+      free_policy_numbers_.push_back(number->second);
+      policy_numbers_.erase(number);
     }
-    touched.policies.insert(name);
-    touched.policy_namespaces.insert(ns);
   }
+  touched.policies.insert(name);
+  touched.policy_namespaces.insert(ns);
+}
+
+void PoliciesBuilder::learn_policies(const Changes& changes, const Store& store, Touched& touched) {
+  const auto learn = [&](const std::vector<std::string>& names, const auto& objects) {
+    for (const std::string& name : names) {
+      const auto found = objects.find(name);
+      learn_policy(name,
+                   found == objects.end()
+                       ? nullptr
+                       : std::make_shared<const Policy>(policy_of(found->second)),
+                   touched);
+    }
+  };
+  learn(changes.network_policies, store.network_policies);
+  learn(changes.cluster_network_policies, store.cluster_network_policies);
 }
 
 void PoliciesBuilder::learn_namespaces(const Changes& changes, const Store& store,
@@ -183,8 +210,11 @@ PoliciesBuilder::IdentityId PoliciesBuilder::intern(const Identity& identity, To
     identity_by_id_[place->second] = &place->first;
     if (identity.is_pod) identities_by_ns_[identity.ns].insert(place->second);
     for (const auto& [port, number] : identity.ports) {
-      if (++named_numbers_[port][number] == 1) touched.named.insert(port);
+      auto& users = named_numbers_[port][number];
+      if (users.empty()) touched.named.insert(port);
+      users.insert(place->second);
     }
+    if (identity.block) identities_by_block_[*identity.block].insert(place->second);
     touched.identities.insert(place->second);
   }
   ++identity_users_[place->second];
@@ -196,7 +226,14 @@ void PoliciesBuilder::release(IdentityId id) {
   const Identity& identity = *identity_by_id_[id];
   if (identity.is_pod) identities_by_ns_[identity.ns].erase(id);
   for (const auto& [port, number] : identity.ports) {
-    if (--named_numbers_[port][number] == 0) named_numbers_[port].erase(number);
+    auto& users = named_numbers_[port][number];
+    users.erase(id);
+    if (users.empty()) named_numbers_[port].erase(number);
+  }
+  if (identity.block) {
+    auto& alike = identities_by_block_[*identity.block];
+    alike.erase(id);
+    if (alike.empty()) identities_by_block_.erase(*identity.block);
   }
   identity_by_id_[id] = nullptr;
   identities_.erase(identities_.find(identity));
@@ -247,6 +284,11 @@ void PoliciesBuilder::settle_addresses(const Store& store, Touched& touched) {
   }
 }
 
+bool PoliciesBuilder::selects(const Policy& policy, const kube::Pod& pod) const {
+  return policy.pods.matches(pod.meta.labels) &&
+         (!policy.namespaces || matches_namespace(*policy.namespaces, pod.meta.ns));
+}
+
 PoliciesBuilder::LocalPod PoliciesBuilder::describe_local(const Store& store,
                                                           const std::string& pod_name) const {
   LocalPod local;
@@ -260,24 +302,19 @@ PoliciesBuilder::LocalPod PoliciesBuilder::describe_local(const Store& store,
   const kube::Pod& pod = found->second;
   RowKey ingress{Direction::ingress, {}, {}};
   RowKey egress{Direction::egress, {}, {}};
-  const auto names = policies_by_ns_.find(pod.meta.ns);
-  if (names == policies_by_ns_.end()) return local;
-  for (const std::string& name : names->second) {
-    const kube::NetworkPolicy& policy = *policies_.at(name);
-    if (!policy.pod_selector.matches(pod.meta.labels)) continue;
-    if (policy.isolates_egress) egress.policies.push_back(name);
-    if (!policy.isolates_ingress) continue;
-    ingress.policies.push_back(name);
-    for (const kube::PolicyRule& rule : policy.ingress) {
-      for (const kube::PolicyPort& wanted : rule.ports) {
-        if (!wanted.port || wanted.port->name.empty()) continue;
-        for (const kube::ContainerPort& port : pod.ports) {
-          if (port.name != wanted.port->name || port.protocol != wanted.protocol) continue;
-          ingress.ports.try_emplace({port.name, port.protocol}, port.port);
-        }
-      }
+  for (const std::string& ns : {std::string(), pod.meta.ns}) {
+    const auto names = policies_by_ns_.find(ns);
+    if (names == policies_by_ns_.end()) continue;
+    for (const std::string& name : names->second) {
+      const Policy& policy = *policies_.at(name);
+      if (!selects(policy, pod)) continue;
+      if (policy.egress.applies) egress.policies.push_back(name);
+      if (!policy.ingress.applies) continue;
+      ingress.policies.push_back(name);
+      note_named_ports(policy, pod, ingress.ports);
     }
   }
+  for (RowKey* key : {&ingress, &egress}) std::sort(key->policies.begin(), key->policies.end());
   if (!ingress.policies.empty()) local.ingress = std::move(ingress);
   if (!egress.policies.empty()) local.egress = std::move(egress);
   return local;
@@ -288,10 +325,14 @@ void PoliciesBuilder::settle_local_pods(const Store& store, Touched& touched) {
     return before.ingress != after.ingress || before.egress != after.egress ||
            before.held_back != after.held_back;
   };
+  const auto of_cluster = policies_by_ns_.find("");
+  const bool look_at_all =
+      touched.policy_namespaces.contains("") ||
+      (touched.namespaces && of_cluster != policies_by_ns_.end() && !of_cluster->second.empty());
   std::map<net::Address, LocalPod> now;
   for (const auto& [pod, ips] : attached_) {
-    const bool look =
-        touched.pods.contains(pod) || touched.policy_namespaces.contains(namespace_of(pod));
+    const bool look = look_at_all || touched.pods.contains(pod) ||
+                      touched.policy_namespaces.contains(namespace_of(pod));
     for (const net::Address& ip : ips) {
       const auto old = local_.find(ip);
       const bool keep = !look && old != local_.end() && old->second.pod == pod;

@@ -1,11 +1,13 @@
-// NetworkPolicies, pods and namespaces -> PolicyTable. Control thread only.
+// NetworkPolicies, ClusterNetworkPolicies, pods and namespaces -> PolicyTable. Control thread only.
 //
 //   pod ── labels, namespace, named ports, and the longest ipBlock prefix around its address
 //          make its identity; addresses of no pod have only the prefix.
 //   local pod ── the policies that select it make its row, shared by all pods with the same set.
 //
 // A change of a pod costs its identity and, when that is new, one look at each row. A change of a
-// policy costs the rows that hold it. Semantics: k8s.io/api/networking/v1 types.go; README.md.
+// policy costs the rows that hold it. A row's tiers are Admin, NetworkPolicy where one isolates the
+// pod, Baseline; what none of them decides passes. Semantics: k8s.io/api/networking/v1 types.go,
+// sigs.k8s.io/network-policy-api apis/v1alpha2; README.md.
 #pragma once
 
 #include <map>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "control/build/builder.h"
+#include "control/build/policy_rules.h"
 #include "dataplane/tables/policy_table.h"
 
 namespace podwire::control::build {
@@ -45,11 +48,14 @@ class PoliciesBuilder {
     auto operator<=>(const Identity&) const = default;
   };
   struct Peer {
-    const kube::PolicyPeer* peer;  // in the policy's copy, held by the row
-    std::string ns;                // of the policy
+    const RulePeer* peer;  // in the policy, held by the row
+    std::string ns;        // of the policy
   };
-  // Rules that allow the same ports, as one: peers are alternatives.
+  // What becomes one rule of the row. NetworkPolicies' rules that allow the same ports are one:
+  // peers are alternatives. Among others order counts.
   struct Group {
+    tables::PolicyTier tier = tables::PolicyTier::network_policy;
+    tables::PolicyAction action = tables::PolicyAction::allow;
     std::vector<tables::PortRange> ports;  // empty: everything
     // An egress rule's named port, for the peers at which the name means this number.
     std::optional<NamedPort> named;
@@ -62,15 +68,16 @@ class PoliciesBuilder {
   // Local pods with the same key share a row. The pod's own named ports matter to ingress rules.
   struct RowKey {
     Direction direction;
-    std::vector<std::string> policies;  // full names, sorted
+    std::vector<std::string> policies;  // full names, sorted; those of the cluster have no '/'
     NamedPorts ports;
     auto operator<=>(const RowKey&) const = default;
   };
   struct Row {
-    std::vector<std::shared_ptr<const kube::NetworkPolicy>> policies;  // as in the key
-    std::vector<Group> groups;
+    std::vector<std::shared_ptr<const Policy>> policies;  // in the order of evaluation
+    std::vector<Group> groups;                            // the same
     std::set<NamedPort> named;  // egress: names that the groups were expanded for
-    bool selects_namespaces = false;
+    std::string ns;             // of its NetworkPolicies
+    bool selects_namespaces = false, has_blocks = false;
     std::shared_ptr<const tables::PolicyRow> row;
   };
   struct Address {
@@ -104,7 +111,8 @@ class PoliciesBuilder {
   void settle_addresses(const Store& store, Touched& touched);
   void settle_prefixes(Touched& touched);
   void settle_local_pods(const Store& store, Touched& touched);
-  void note_prefixes(const kube::NetworkPolicy& policy, bool comes, Touched& touched);
+  void learn_policy(const std::string& name, std::shared_ptr<const Policy> now, Touched& touched);
+  void note_prefixes(const Policy& policy, bool comes, Touched& touched);
   void settle_rows(Touched& touched);
   void compare_answers(Touched& touched) const;
   void fill_table(Touched& touched);
@@ -116,31 +124,37 @@ class PoliciesBuilder {
   void release(IdentityId id);
   [[nodiscard]] std::optional<net::Prefix> block_around(const net::Address& address) const;
 
+  [[nodiscard]] bool selects(const Policy& policy, const kube::Pod& pod) const;
   [[nodiscard]] LocalPod describe_local(const Store& store, const std::string& pod) const;
   [[nodiscard]] bool outdated(const Row& row, const RowKey& key, const Touched& touched) const;
   bool rebuild(const RowKey& key, Row& row);
+  [[nodiscard]] static bool may_match(const Row& row, const Identity& identity);
   void extend(Row& row, const Touched& touched) const;
   [[nodiscard]] std::shared_ptr<const tables::PolicyRow> compile(const Row& row);
-  void add_rule(const RowKey& key, const kube::NetworkPolicy& policy, std::uint32_t number,
-                Row& row);
+  [[nodiscard]] std::vector<Group> groups_of(const RowKey& key, const Rule& rule, Row& row) const;
+  void add_rule(const RowKey& key, const Policy& policy, const Rule& rule, Row& row);
+  [[nodiscard]] std::set<IdentityId> matching(const Group& group) const;
+  void add_matching(const Peer& peer, std::set<IdentityId>& found) const;
   [[nodiscard]] bool matches(const Group& group, const Identity& identity) const;
   [[nodiscard]] bool matches(const Peer& peer, const Identity& identity) const;
   [[nodiscard]] bool matches_namespace(const kube::Selector& selector, const std::string& ns) const;
   std::uint32_t number_of(const std::string& policy);
 
   std::map<std::string, kube::Labels> namespaces_;
-  std::map<std::string, std::shared_ptr<const kube::NetworkPolicy>> policies_;
-  std::map<std::string, std::set<std::string>> policies_by_ns_;
-  std::map<net::Prefix, unsigned> prefix_users_;  // named by policies
-  tables::Lpm<net::Prefix> blocks_;               // the same, for look-up
+  std::map<std::string, std::shared_ptr<const Policy>> policies_;
+  std::map<std::string, std::set<std::string>> policies_by_ns_;  // "": those of the cluster
+  std::map<net::Prefix, unsigned> prefix_users_;                 // named by policies
+  tables::Lpm<net::Prefix> blocks_;                              // the same, for look-up
   std::map<net::Prefix, IdentityId> prefix_ids_;
 
   std::map<Identity, IdentityId> identities_;
   std::vector<const Identity*> identity_by_id_{nullptr};  // null: free (0: the world)
   std::vector<unsigned> identity_users_{0};
   std::vector<IdentityId> free_identities_;
-  std::map<std::string, std::set<IdentityId>> identities_by_ns_;          // pods
-  std::map<NamedPort, std::map<std::uint16_t, unsigned>> named_numbers_;  // identities that use it
+  std::map<std::string, std::set<IdentityId>> identities_by_ns_;  // pods
+  // The same by what else rules ask for.
+  std::map<NamedPort, std::map<std::uint16_t, std::set<IdentityId>>> named_numbers_;
+  std::map<net::Prefix, std::set<IdentityId>> identities_by_block_;
 
   std::map<std::string, std::vector<net::Address>> pod_addresses_;
   std::map<net::Address, Address> addresses_;

@@ -6,10 +6,6 @@
 namespace podwire::control::build {
 namespace {
 
-tables::PortRange range_of(const kube::PolicyPort& port, std::uint16_t first) {
-  return {port.protocol, first, std::max(first, port.end_port)};
-}
-
 bool block_matches(const kube::IpBlock& block, const net::Prefix& prefix) {
   return block.cidr.contains(prefix) &&
          std::none_of(block.except.begin(), block.except.end(),
@@ -19,15 +15,15 @@ bool block_matches(const kube::IpBlock& block, const net::Prefix& prefix) {
 }  // namespace
 
 bool PoliciesBuilder::matches(const Peer& peer, const Identity& identity) const {
-  const kube::PolicyPeer& wanted = *peer.peer;
-  if (wanted.ip_block) return identity.block && block_matches(*wanted.ip_block, *identity.block);
+  const RulePeer& wanted = *peer.peer;
+  if (wanted.block) return identity.block && block_matches(*wanted.block, *identity.block);
   if (!identity.is_pod) return false;
-  if (wanted.namespace_selector) {
-    if (!matches_namespace(*wanted.namespace_selector, identity.ns)) return false;
+  if (wanted.namespaces) {
+    if (!matches_namespace(*wanted.namespaces, identity.ns)) return false;
   } else if (identity.ns != peer.ns) {
     return false;
   }
-  return !wanted.pod_selector || wanted.pod_selector->matches(identity.labels);
+  return wanted.pods.matches(identity.labels);
 }
 
 bool PoliciesBuilder::matches(const Group& group, const Identity& identity) const {
@@ -39,19 +35,16 @@ bool PoliciesBuilder::matches(const Group& group, const Identity& identity) cons
                                        [&](const Peer& p) { return matches(p, identity); });
 }
 
-void PoliciesBuilder::add_rule(const RowKey& key, const kube::NetworkPolicy& policy,
-                               std::uint32_t number, Row& row) {
-  const bool inward = key.direction == Direction::ingress;
-  const kube::PolicyRule& rule = (inward ? policy.ingress : policy.egress)[number];
-  const tables::RuleOrigin origin{number_of(policy.meta.full_name()), number};
+// The rule by its ports: those with numbers, and one group for each number that a name has.
+std::vector<PoliciesBuilder::Group> PoliciesBuilder::groups_of(const RowKey& key, const Rule& rule,
+                                                               Row& row) const {
   std::vector<Group> groups;
   Group numeric;
-  for (const kube::PolicyPort& port : rule.ports) {
-    if (!port.port) {
-      numeric.ports.push_back({port.protocol, 0, 0xffff});
-    } else if (port.port->name.empty()) {
-      numeric.ports.push_back(range_of(port, port.port->number));
-    } else if (const NamedPort name{port.port->name, port.protocol}; inward) {
+  for (const RulePort& port : rule.ports) {
+    const NamedPort name{port.name, port.protocol};
+    if (port.name.empty()) {
+      numeric.ports.push_back({port.protocol, port.first, port.last});
+    } else if (key.direction == Direction::ingress) {
       const auto own = key.ports.find(name);
       if (own != key.ports.end()) {
         numeric.ports.push_back({port.protocol, own->second, own->second});
@@ -61,23 +54,36 @@ void PoliciesBuilder::add_rule(const RowKey& key, const kube::NetworkPolicy& pol
       const auto numbers = named_numbers_.find(name);
       if (numbers == named_numbers_.end()) continue;
       for (const auto& [number, users] : numbers->second) {
-        groups.push_back({{{port.protocol, number, number}}, name, number, false, {}, {}});
+        Group& group = groups.emplace_back();
+        group.ports = {{port.protocol, number, number}};
+        group.named = name;
+        group.named_number = number;
       }
     }
   }
   std::sort(numeric.ports.begin(), numeric.ports.end());
-  // Ports that are named but mean nothing allow nothing; no ports at all allow everything.
-  if (rule.ports.empty() || !numeric.ports.empty()) groups.push_back(std::move(numeric));
-  for (Group& group : groups) {
+  // Ports that are named but mean nothing match nothing; no ports at all match everything.
+  if (rule.any_port || !numeric.ports.empty()) groups.push_back(std::move(numeric));
+  return groups;
+}
+
+void PoliciesBuilder::add_rule(const RowKey& key, const Policy& policy, const Rule& rule,
+                               Row& row) {
+  const tables::RuleOrigin origin{number_of(policy.name), rule.number};
+  for (Group& group : groups_of(key, rule, row)) {
+    group.tier = policy.tier;
+    group.action = rule.action;
     const auto same = std::find_if(row.groups.begin(), row.groups.end(), [&](const Group& other) {
-      return other.ports == group.ports && other.named == group.named;
+      return policy.tier == tables::PolicyTier::network_policy && other.tier == policy.tier &&
+             other.ports == group.ports && other.named == group.named;
     });
     Group& place = same == row.groups.end() ? row.groups.emplace_back(std::move(group)) : *same;
-    place.any_peer |= rule.peers.empty();
+    place.any_peer |= rule.any_peer;
     place.origins.push_back(origin);
-    for (const kube::PolicyPeer& peer : rule.peers) {
-      place.peers.push_back({&peer, policy.meta.ns});
-      row.selects_namespaces |= peer.namespace_selector.has_value();
+    for (const RulePeer& peer : rule.peers) {
+      place.peers.push_back({&peer, policy.ns});
+      row.selects_namespaces |= peer.namespaces.has_value();
+      row.has_blocks |= peer.block.has_value();
     }
   }
 }
@@ -97,42 +103,69 @@ std::uint32_t PoliciesBuilder::number_of(const std::string& policy) {
   return place->second;
 }
 
+void PoliciesBuilder::add_matching(const Peer& peer, std::set<IdentityId>& found) const {
+  const RulePeer& wanted = *peer.peer;
+  if (wanted.block) {
+    // Prefixes inside of another follow it, but for those of the other family.
+    const net::Prefix& cidr = wanted.block->cidr;
+    for (auto at = identities_by_block_.lower_bound(cidr); at != identities_by_block_.end(); ++at) {
+      const auto& [prefix, ids] = *at;
+      if (!cidr.contains(prefix) && prefix.family() == cidr.family()) break;
+      if (block_matches(*wanted.block, prefix)) found.insert(ids.begin(), ids.end());
+    }
+    return;
+  }
+  const auto add_pods = [&](const std::set<IdentityId>& ids) {
+    for (const IdentityId id : ids) {
+      if (wanted.pods.matches(identity_by_id_[id]->labels)) found.insert(id);
+    }
+  };
+  if (!wanted.namespaces) {
+    const auto own = identities_by_ns_.find(peer.ns);
+    if (own != identities_by_ns_.end()) add_pods(own->second);
+    return;
+  }
+  for (const auto& [ns, ids] : identities_by_ns_) {
+    if (matches_namespace(*wanted.namespaces, ns)) add_pods(ids);
+  }
+}
+
+// What matches(Group, Identity) says of every identity.
+std::set<PoliciesBuilder::IdentityId> PoliciesBuilder::matching(const Group& group) const {
+  std::set<IdentityId> found;
+  if (!group.named) {
+    for (const Peer& peer : group.peers) add_matching(peer, found);
+    return found;
+  }
+  const auto numbers = named_numbers_.find(*group.named);
+  if (numbers == named_numbers_.end()) return found;
+  const auto users = numbers->second.find(group.named_number);
+  if (users == numbers->second.end()) return found;
+  for (const IdentityId id : users->second) {
+    if (matches(group, *identity_by_id_[id])) found.insert(id);
+  }
+  return found;
+}
+
 std::shared_ptr<const tables::PolicyRow> PoliciesBuilder::compile(const Row& row) {
-  tables::PolicyRowBuilder builder(number_of(row.policies.front()->meta.full_name()));
-  builder.add_tier(tables::PolicyAction::deny);
+  using Tier = tables::PolicyTier;
+  const auto isolates = [](const auto& policy) { return policy->tier == Tier::network_policy; };
+  const auto isolating = std::find_if(row.policies.begin(), row.policies.end(), isolates);
+  const auto& named = isolating == row.policies.end() ? row.policies.front() : *isolating;
+  tables::PolicyRowBuilder builder(number_of(named->name));
   std::map<IdentityId, std::vector<unsigned>> by_peer;
-  for (const Group& group : row.groups) {
-    const bool any = group.any_peer && !group.named;
-    const unsigned rule =
-        builder.add_rule(tables::PolicyAction::allow, group.ports, any, group.origins);
-    if (any) continue;
-    std::set<IdentityId> candidates;
-    const auto add_namespace = [&](const std::string& ns) {
-      const auto found = identities_by_ns_.find(ns);
-      if (found != identities_by_ns_.end()) {
-        candidates.insert(found->second.begin(), found->second.end());
-      }
-    };
-    bool all = group.any_peer;
-    for (const Peer& peer : group.peers) {
-      all |= peer.peer->ip_block.has_value();
-      if (peer.peer->ip_block) continue;
-      if (!peer.peer->namespace_selector) {
-        add_namespace(peer.ns);
-        continue;
-      }
-      for (const auto& [ns, ids] : identities_by_ns_) {
-        if (matches_namespace(*peer.peer->namespace_selector, ns)) add_namespace(ns);
-      }
-    }
-    if (all) {
-      for (const auto& [identity, id] : identities_) {
-        if (matches(group, identity)) by_peer[id].push_back(rule);
-      }
-      continue;
-    }
-    for (const IdentityId id : candidates) {
-      if (matches(group, *identity_by_id_[id])) by_peer[id].push_back(rule);
+  auto group = row.groups.begin();
+  for (const Tier tier : {Tier::admin, Tier::network_policy, Tier::baseline}) {
+    const auto stands = [&](const auto& policy) { return policy->tier == tier; };
+    if (std::none_of(row.policies.begin(), row.policies.end(), stands)) continue;
+    builder.add_tier(
+        tier == Tier::network_policy ? tables::PolicyAction::deny : tables::PolicyAction::pass,
+        tier);
+    for (; group != row.groups.end() && group->tier == tier; ++group) {
+      const bool any = group->any_peer && !group->named;
+      const unsigned rule = builder.add_rule(group->action, group->ports, any, group->origins);
+      if (any) continue;
+      for (const IdentityId id : matching(*group)) by_peer[id].push_back(rule);
     }
   }
   for (const auto& [id, rules] : by_peer) builder.set_peer(id, rules);
@@ -144,12 +177,16 @@ bool PoliciesBuilder::rebuild(const RowKey& key, Row& row) {
   row.policies.clear();
   row.groups.clear();
   row.named.clear();
-  row.selects_namespaces = false;
-  for (const std::string& name : key.policies) {
-    row.policies.push_back(policies_.at(name));
-    const kube::NetworkPolicy& policy = *row.policies.back();
-    const auto& rules = key.direction == Direction::ingress ? policy.ingress : policy.egress;
-    for (std::uint32_t n = 0; n < rules.size(); ++n) add_rule(key, policy, n, row);
+  row.ns.clear();
+  row.selects_namespaces = row.has_blocks = false;
+  for (const std::string& name : key.policies) row.policies.push_back(policies_.at(name));
+  std::sort(row.policies.begin(), row.policies.end(),
+            [](const auto& a, const auto& b) { return a->before(*b); });
+  for (const auto& policy : row.policies) {
+    if (!policy->ns.empty()) row.ns = policy->ns;
+    const Policy::Side& side =
+        key.direction == Direction::ingress ? policy->ingress : policy->egress;
+    for (const Rule& rule : side.rules) add_rule(key, *policy, rule, row);
   }
   auto compiled = compile(row);
   const bool same = row.row != nullptr && compiled->same_answers(*row.row);
@@ -166,13 +203,20 @@ bool PoliciesBuilder::outdated(const Row& row, const RowKey& key, const Touched&
                      [&](const NamedPort& name) { return touched.named.contains(name); });
 }
 
+// False: none of the row's groups can match, which is so of most rows and a pod of elsewhere.
+bool PoliciesBuilder::may_match(const Row& row, const Identity& identity) {
+  return row.selects_namespaces || !row.named.empty() || (row.has_blocks && identity.block) ||
+         (identity.is_pod && identity.ns == row.ns);
+}
+
 // Teaches the row the identities that are new. A number may have belonged to another before.
 void PoliciesBuilder::extend(Row& row, const Touched& touched) const {
   std::optional<tables::PolicyRowBuilder> builder;
   for (const IdentityId id : touched.identities) {
     const Identity& identity = *identity_by_id_[id];
     std::vector<unsigned> rules;
-    for (unsigned n = 0; n < row.groups.size(); ++n) {
+    const unsigned groups = may_match(row, identity) ? static_cast<unsigned>(row.groups.size()) : 0;
+    for (unsigned n = 0; n < groups; ++n) {
       const Group& group = row.groups[n];
       if (group.any_peer && !group.named) continue;
       if (matches(group, identity)) rules.push_back(n);
