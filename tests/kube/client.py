@@ -22,9 +22,10 @@ GROUPS = {  # kind -> where the API server keeps it
     "DaemonSet": "/apis/apps/v1",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1",
     "IPPool": "/apis/crd.projectcalico.org/v1",
+    "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2",
 }
 CLUSTER_SCOPED = {"Namespace", "Node", "ServiceCIDR", "ClusterRole", "ClusterRoleBinding",
-                  "CustomResourceDefinition", "IPPool"}
+                  "CustomResourceDefinition", "IPPool", "ClusterNetworkPolicy"}
 MERGE_PATCH = "application/merge-patch+json"
 
 

@@ -16,7 +16,7 @@ import checks
 import lab
 import netns
 import yaml
-from client import ApiError, GROUPS
+from client import ApiError, GROUPS, plural
 from cluster import ADDRESS, PORT
 from proxy import Proxy
 
@@ -26,14 +26,22 @@ PROXY_PORT = 7444
 POD_RANGES = ("10.244.", "fd00:10:244:")
 MOUNT = "/run/secrets/kubernetes.io/serviceaccount"
 ACCOUNT = ("podwire", "kube-system")
-POOLS = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "ippools.crd.projectcalico.org"},
-    "spec": {
-        "group": "crd.projectcalico.org", "scope": "Cluster",
-        "names": {"kind": "IPPool", "plural": "ippools", "singular": "ippool"},
-        "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-            "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
+
+
+def definition(kind):
+    """A custom resource that others define, without its schema, which podwire does not need."""
+    group, version = GROUPS[kind].removeprefix("/apis/").split("/")
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural(kind)}.{group}",
+                     # Kubernetes' own groups are for those whose API was reviewed.
+                     "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"}},
+        "spec": {
+            "group": group, "scope": "Cluster",
+            "names": {"kind": kind, "plural": plural(kind), "singular": kind.lower()},
+            "versions": [{
+                "name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
 
 
 class KubeLab(lab.Lab):
@@ -56,7 +64,8 @@ class KubeLab(lab.Lab):
         self.proxy = Proxy(self.cluster.namespace, PROXY_PORT, ("127.0.0.1", PORT))
 
     def give_objects(self):
-        self.create_pools()
+        for kind in ("IPPool", "ClusterNetworkPolicy"):
+            self.define(kind)
         for path in sorted(self.manifests.glob("*.yaml")):
             for thing in yaml.safe_load_all(path.read_text()):
                 self.create(thing)
@@ -64,10 +73,9 @@ class KubeLab(lab.Lab):
         self.configure(self.nodes["node-a"], PROXY_PORT)
         self.configure(self.nodes["node-b"])
 
-    def create_pools(self):
-        """The kind that Calico defines, without its schema, which podwire does not need."""
-        self.admin.create(POOLS)
-        netns.wait_until(lambda: self.served("IPPool"), 20, "the API server serves IPPools")
+    def define(self, kind):
+        self.admin.create(definition(kind))
+        netns.wait_until(lambda: self.served(kind), 20, f"the API server serves {kind}")
 
     def served(self, kind):
         try:

@@ -1,5 +1,7 @@
 """podwired with a real API server as its source: traffic, and changes that come into force."""
 
+import contextlib
+import json
 import socket
 import time
 
@@ -128,6 +130,25 @@ class Podwired(LabCase):
             finally:
                 self.admin.delete("NetworkPolicy", "cut")
         self.eventually(lambda: self.answers("client-b", address, HTTP, count=1), "an answer")
+
+    def test_cluster_network_policy_denies_before_any_other(self):
+        def reaches(pod):
+            with contextlib.suppress(checks.CheckFailed):
+                return checks.get(self.lab, "client-b", 4, self.address(pod), HTTP,
+                                  timeout_s=0.5)["pod"] == pod
+            return False
+        self.assertTrue(reaches("web-a"))
+        self.create("ClusterNetworkPolicy", "shut", {
+            "tier": "Admin", "priority": 10,
+            "subject": {"pods": {"namespaceSelector": {},
+                                 "podSelector": {"matchLabels": {"pod": "web-a"}}}},
+            "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]},
+            "policy.networking.k8s.io/v1alpha2")
+        self.eventually(lambda: not reaches("web-a"), "refused")
+        self.assertTrue(reaches("web-b"))
+        self.assertIn("shut", json.dumps(self.node.ctl("policies")))
+        self.admin.delete("ClusterNetworkPolicy", "shut")
+        self.eventually(lambda: reaches("web-a"), "let in again")
 
     def test_udp_flow_follows_its_endpoint(self):
         """Under one socket that never pauses; kube-proxy's clean-up of stale UDP flows."""

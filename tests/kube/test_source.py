@@ -11,19 +11,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "apiserver"))
 import netns  # noqa: E402
 from case import Case  # noqa: E402
 from cluster import ADDRESS, PORT  # noqa: E402
+import kube_lab  # noqa: E402
 from follower import Follower  # noqa: E402
 from proxy import Proxy  # noqa: E402
 
 PROXY_PORT = 7443
-POOLS = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "ippools.crd.projectcalico.org"},
-    "spec": {"group": "crd.projectcalico.org", "scope": "Cluster",
-             "names": {"kind": "IPPool", "plural": "ippools", "singular": "ippool",
-                       "listKind": "IPPoolList"},
-             "versions": [{"name": "v1", "served": True, "storage": True, "schema": {
-                 "openAPIV3Schema": {"type": "object",
-                                     "x-kubernetes-preserve-unknown-fields": True}}}]}}
 
 
 class Source(Case):
@@ -96,7 +88,7 @@ class Source(Case):
     def test_pool_that_is_defined_later(self):
         follower = self.follow("--absent=2")
         self.assertEqual(follower.kind("IPPool")["phase"], "absent")
-        self.admin.create(POOLS)
+        self.admin.create(kube_lab.definition("IPPool"))
         self.addCleanup(self.admin.delete, "CustomResourceDefinition",
                         "ippools.crd.projectcalico.org")
         pool = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool",

@@ -56,10 +56,15 @@ def wanted(folder):
             if not sys.argv[1:] or any(word in t.id() for word in sys.argv[1:])]
 
 
+def end(*_):
+    """unittest takes every exception but this one for the failure of a test."""
+    raise KeyboardInterrupt
+
+
 def run(folder, what=None, start=lambda: None, stop=lambda: None, key=lambda test: 0):
     """Runs a folder's tests in the order of `key`, between `start` and `stop` of `what` they all
     need; its failure is one FAIL line. Ends the process."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, end)
     result = Lines()
     try:
         start()
@@ -67,6 +72,8 @@ def run(folder, what=None, start=lambda: None, stop=lambda: None, key=lambda tes
             test.run(result)
     except (RuntimeError, TimeoutError, OSError) as error:
         print(f"FAIL {what}: {' '.join(str(error).split())}")
+        sys.exit(1)
+    except KeyboardInterrupt:
         sys.exit(1)
     finally:
         stop()
