@@ -46,10 +46,11 @@ bool is_attached(const kube::Object& object) {
 
 void put(Cluster& cluster, const FileObject& object) {
   cluster.writer.put(object.object);
-  if (!is_attached(object.object)) return;
-  const auto& pod = std::get<kube::Pod>(object.object);
+  const auto* pod = std::get_if<kube::Pod>(&object.object);
+  if (pod == nullptr) return;
   cluster.detach(object.key.second);
-  cluster.attach(object.key.second, {}).ips = pod.ips;
+  if (!is_attached(object.object)) return;
+  cluster.attach(object.key.second, {}).ips = pod->ips;
 }
 
 void remove(Cluster& cluster, const FileObject& object) {
@@ -63,6 +64,13 @@ Probes probes_of(const std::vector<State>& states) {
     for (const FileObject& o : state.objects) {
       if (const auto* pod = std::get_if<kube::Pod>(&o.object)) {
         addresses.insert(pod->ips.begin(), pod->ips.end());
+      }
+      if (const auto* of_all = std::get_if<kube::ClusterNetworkPolicy>(&o.object)) {
+        for (const auto& rule : of_all->egress) {
+          for (const auto& peer : rule.peers) {
+            for (const auto& network : peer.networks) addresses.insert(network.address);
+          }
+        }
       }
       const auto* policy = std::get_if<kube::NetworkPolicy>(&o.object);
       if (policy == nullptr) continue;
