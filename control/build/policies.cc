@@ -8,10 +8,6 @@ namespace {
 // Every Namespace carries its name as a label; the API server sees to it, manifests may not.
 constexpr const char* kNamespaceName = "kubernetes.io/metadata.name";
 
-std::string namespace_of(const std::string& full_name) {
-  return full_name.substr(0, full_name.find('/'));
-}
-
 // The pod's own ports that the policy's ingress rules name.
 void note_named_ports(const Policy& policy, const kube::Pod& pod,
                       std::map<std::pair<std::string, std::uint8_t>, std::uint16_t>& found) {
@@ -141,6 +137,7 @@ void PoliciesBuilder::learn_attachments(const Inputs& inputs, Touched& touched) 
       }
       touched.pods.insert(pod);
       touched.addresses.insert(ips.begin(), ips.end());
+      if (side == &attached_) touched.unplugged.insert(ips.begin(), ips.end());
     }
   }
   attached_ = std::move(now);
@@ -164,9 +161,14 @@ void PoliciesBuilder::learn_pods(const Inputs& inputs, Touched& touched) {
     return prefix_users_.contains(item.first) == prefix_ids_.contains(item.first);
   });
   if (touched.prefixes.empty()) return;
-  for (const auto& [ip, address] : addresses_) {
-    for (const auto& [prefix, id] : touched.prefixes) {
-      if (prefix.contains(ip)) touched.addresses.insert(ip);
+  for (const auto& [prefix, id] : touched.prefixes) {
+    // Its addresses stand together, but for those of the other family.
+    for (auto at = addresses_.lower_bound(prefix.address); at != addresses_.end(); ++at) {
+      if (prefix.contains(at->first)) {
+        touched.addresses.insert(at->first);
+      } else if (at->first.family() == prefix.family()) {
+        break;
+      }
     }
   }
 }
@@ -320,37 +322,53 @@ PoliciesBuilder::LocalPod PoliciesBuilder::describe_local(const Store& store,
   return local;
 }
 
-void PoliciesBuilder::settle_local_pods(const Store& store, Touched& touched) {
-  const auto changed = [&](const LocalPod& before, const LocalPod& after) {
-    return before.ingress != after.ingress || before.egress != after.egress ||
-           before.held_back != after.held_back;
-  };
+// The attached pods that may be given other rows.
+std::set<std::string> PoliciesBuilder::local_pods_touched(const Touched& touched) const {
+  std::set<std::string> pods;
   const auto of_cluster = policies_by_ns_.find("");
-  const bool look_at_all =
+  const bool all =
       touched.policy_namespaces.contains("") ||
       (touched.namespaces && of_cluster != policies_by_ns_.end() && !of_cluster->second.empty());
-  std::map<net::Address, LocalPod> now;
-  for (const auto& [pod, ips] : attached_) {
-    const bool look = look_at_all || touched.pods.contains(pod) ||
-                      touched.policy_namespaces.contains(namespace_of(pod));
-    for (const net::Address& ip : ips) {
-      const auto old = local_.find(ip);
-      const bool keep = !look && old != local_.end() && old->second.pod == pod;
-      now[ip] = keep ? old->second : describe_local(store, pod);
+  if (all) {
+    for (const auto& [pod, ips] : attached_) pods.insert(pod);
+    return pods;
+  }
+  for (const std::string& pod : touched.pods) {
+    if (attached_.contains(pod)) pods.insert(pod);
+  }
+  for (const std::string& ns : touched.policy_namespaces) {
+    const std::string begin = ns + "/";
+    for (auto at = attached_.lower_bound(begin); at != attached_.end(); ++at) {
+      if (!at->first.starts_with(begin)) break;
+      pods.insert(at->first);
     }
   }
-  for (const auto* side : {&local_, &now}) {
-    for (const auto& [ip, local] : *side) {
-      const auto before = local_.find(ip);
-      const auto after = now.find(ip);
-      if (before != local_.end() && after != now.end() && before->second == after->second) continue;
-      touched.addresses.insert(ip);
-      touched.local = true;
-      touched.answers |= changed(before == local_.end() ? LocalPod{} : before->second,
-                                 after == now.end() ? LocalPod{} : after->second);
+  return pods;
+}
+
+void PoliciesBuilder::settle_local_pods(const Store& store, Touched& touched) {
+  std::map<net::Address, std::optional<LocalPod>> next;
+  for (const net::Address& ip : touched.unplugged) next[ip];
+  for (const std::string& pod : local_pods_touched(touched)) {
+    const LocalPod local = describe_local(store, pod);
+    for (const net::Address& ip : attached_.at(pod)) next[ip] = local;
+  }
+  for (const auto& [ip, local] : next) {
+    const auto old = local_.find(ip);
+    const bool was = old != local_.end();
+    if (was == local.has_value() &&
+        (!was || (old->second.pod == local->pod && old->second.same_rows(*local)))) {
+      continue;
+    }
+    touched.addresses.insert(ip);
+    touched.local = true;
+    touched.answers |= !(was ? old->second : LocalPod{}).same_rows(local ? *local : LocalPod{});
+    if (local) {
+      local_[ip] = *local;
+    } else {
+      local_.erase(old);
     }
   }
-  local_ = std::move(now);
 }
 
 void PoliciesBuilder::fill_local(const net::Address& address, tables::PolicyTable::Pod& pod) {
@@ -358,15 +376,18 @@ void PoliciesBuilder::fill_local(const net::Address& address, tables::PolicyTabl
   if (found == local_.end()) return;
   const LocalPod& local = found->second;
   if (local.held_back) pod.ingress = pod.egress = closed_;
-  if (local.ingress) pod.ingress = rows_.at(*local.ingress).row;
-  if (local.egress) pod.egress = rows_.at(*local.egress).row;
+  if (local.ingress_row != nullptr) pod.ingress = local.ingress_row->row;
+  if (local.egress_row != nullptr) pod.egress = local.egress_row->row;
 }
 
 void PoliciesBuilder::fill_table(Touched& touched) {
   auto table = last_ == nullptr ? std::make_shared<tables::PolicyTable>()
                                 : std::make_shared<tables::PolicyTable>(*last_);
   if (touched.rows) {
-    for (const auto& [ip, local] : local_) touched.addresses.insert(ip);
+    const auto changed = [](const Row* row) { return row != nullptr && row->changed; };
+    for (const auto& [ip, local] : local_) {
+      if (changed(local.ingress_row) || changed(local.egress_row)) touched.addresses.insert(ip);
+    }
   }
   for (const net::Address& ip : touched.addresses) {
     const tables::PolicyTable::Pod* old = table->pod(ip);

@@ -79,6 +79,7 @@ class PoliciesBuilder {
     std::string ns;             // of its NetworkPolicies
     bool selects_namespaces = false, has_blocks = false;
     std::shared_ptr<const tables::PolicyRow> row;
+    bool changed = false;  // by this build
   };
   struct Address {
     IdentityId identity = tables::kWorld;
@@ -89,14 +90,18 @@ class PoliciesBuilder {
     std::string pod;  // full name
     std::optional<RowKey> ingress, egress;
     bool held_back = false;  // not known yet: both directions are closed
-    bool operator==(const LocalPod&) const = default;
+    const Row *ingress_row = nullptr, *egress_row = nullptr;  // of the keys, once rows are settled
+    [[nodiscard]] bool same_rows(const LocalPod& other) const {
+      return ingress == other.ingress && egress == other.egress && held_back == other.held_back;
+    }
   };
   struct Touched {  // what one build looks at again, and what came of it
     std::set<std::string> policies, policy_namespaces, pods;
     std::map<net::Prefix, IdentityId> prefixes;  // new or gone, with the identity it has or had
     std::set<net::Address> addresses;
-    std::set<IdentityId> identities;  // new ones
-    std::set<NamedPort> named;        // names that got a number they did not have
+    std::set<net::Address> unplugged;  // of attachments that are gone or others
+    std::set<IdentityId> identities;   // new ones
+    std::set<NamedPort> named;         // names that got a number they did not have
     std::vector<IdentityId> released;
     std::vector<std::pair<IdentityId, IdentityId>> moves;  // of addresses: before, after
     bool namespaces = false, local = false;
@@ -110,6 +115,7 @@ class PoliciesBuilder {
   void learn_pods(const Inputs& inputs, Touched& touched);
   void settle_addresses(const Store& store, Touched& touched);
   void settle_prefixes(Touched& touched);
+  [[nodiscard]] std::set<std::string> local_pods_touched(const Touched& touched) const;
   void settle_local_pods(const Store& store, Touched& touched);
   void learn_policy(const std::string& name, std::shared_ptr<const Policy> now, Touched& touched);
   void note_prefixes(const Policy& policy, bool comes, Touched& touched);

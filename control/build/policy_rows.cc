@@ -229,14 +229,16 @@ void PoliciesBuilder::extend(Row& row, const Touched& touched) const {
 }
 
 void PoliciesBuilder::settle_rows(Touched& touched) {
-  if (touched.local || !touched.policies.empty()) {
-    std::set<RowKey> used;
-    for (const auto& [ip, local] : local_) {
-      if (local.ingress) used.insert(*local.ingress);
-      if (local.egress) used.insert(*local.egress);
+  if (touched.local) {
+    std::set<const Row*> used;
+    const auto row_of = [&](const std::optional<RowKey>& key) -> const Row* {
+      return key ? *used.insert(&rows_[*key]).first : nullptr;
+    };
+    for (auto& [ip, local] : local_) {
+      local.ingress_row = row_of(local.ingress);
+      local.egress_row = row_of(local.egress);
     }
-    std::erase_if(rows_, [&](const auto& row) { return !used.contains(row.first); });
-    for (const RowKey& key : used) rows_.try_emplace(key);
+    std::erase_if(rows_, [&](const auto& row) { return !used.contains(&row.second); });
   }
   for (auto& [key, row] : rows_) {
     const auto before = row.row;
@@ -246,7 +248,8 @@ void PoliciesBuilder::settle_rows(Touched& touched) {
     } else {
       extend(row, touched);
     }
-    touched.rows |= before != row.row;
+    row.changed = before != row.row;
+    touched.rows |= row.changed;
   }
 }
 
