@@ -433,36 +433,6 @@ json services(const Sources& sources) {
   return list;
 }
 
-json policies(const Sources& sources) {
-  const State& state = sources.state;
-  sources.state.gather_denials();
-  const auto& drops = state.denials.by_policy();
-  const auto dropped = [&](const std::string& policy) {
-    if (!state.config.count_policy_drops) return json(nullptr);
-    const auto found = drops.find(policy);
-    return json(found == drops.end() ? 0 : found->second);
-  };
-  json list = json::array();
-  for (const auto& [name, policy] : state.store.network_policies) {
-    json selected = json::array();
-    for (const auto& [pod_name, pod] : state.store.pods) {
-      if (pod.meta.ns == policy.meta.ns && pod.node_name == state.config.node_name &&
-          !pod.host_network && policy.pod_selector.matches(pod.meta.labels)) {
-        selected.push_back(pod_name);
-      }
-    }
-    list.push_back({{"policy", name},
-                    {"origin", policy.meta.origin},
-                    {"ingress", policy.isolates_ingress},
-                    {"egress", policy.isolates_egress},
-                    {"ingressRules", policy.ingress.size()},
-                    {"egressRules", policy.egress.size()},
-                    {"drops", dropped(name)},
-                    {"localPods", std::move(selected)}});
-  }
-  return list;
-}
-
 json routes(const Sources& sources) {
   const State& state = sources.state;
   json list = json::array();

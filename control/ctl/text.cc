@@ -185,15 +185,24 @@ std::string services_text(const json& services) {
 
 std::string policies_text(const json& policies) {
   std::vector<Row> rows;
+  std::string doubts;
   for (const auto& policy : policies) {
     const auto rules = [&](const char* side, const char* count) {
       return policy[side].get<bool>() ? cell(policy, count) + " rules" : std::string("-");
     };
-    rows.push_back({cell(policy, "policy"), rules("ingress", "ingressRules"),
-                    rules("egress", "egressRules"), cell(policy, "drops"),
-                    joined(policy["localPods"])});
+    rows.push_back({cell(policy, "policy"), cell(policy, "tier"), cell(policy, "priority"),
+                    rules("ingress", "ingressRules"), rules("egress", "egressRules"),
+                    cell(policy, "drops"), joined(policy["localPods"])});
+    for (const auto& doubt : policy["doubts"]) {
+      doubts += cell(policy, "policy") + ": " + doubt.get<std::string>() + " (fails closed)\n";
+    }
+    if (policy["doubts"].empty() && !policy["refused"].is_null()) {
+      doubts += cell(policy, "refused") + " (its last right version stays in force)\n";
+    }
   }
-  return table_text({"POLICY", "INGRESS", "EGRESS", "DROPS", "PODS-HERE"}, rows);
+  return table_text({"POLICY", "TIER", "PRIORITY", "INGRESS", "EGRESS", "DROPS", "PODS-HERE"},
+                    rows) +
+         doubts;
 }
 
 std::string routes_text(const json& routes) {

@@ -179,6 +179,47 @@ TEST_F(CtlTest, PoliciesNameThePodsOfThisNodeTheySelect) {
   EXPECT_NE(report_text("policies", policies, false).find("default/web"), std::string::npos);
 }
 
+TEST_F(CtlTest, PoliciesStandInTheOrderOfTheirTiersAndSayWhatFailsClosed) {
+  auto& all = bench.state.store.cluster_network_policies;
+  const auto add = [&](const char* name, kube::ClusterNetworkPolicy::Tier tier,
+                       std::uint16_t priority) -> kube::ClusterNetworkPolicy& {
+    kube::ClusterNetworkPolicy policy;
+    policy.meta.name = name;
+    policy.tier = tier;
+    policy.priority = priority;
+    return all[name] = policy;
+  };
+  add("base", kube::ClusterNetworkPolicy::Tier::baseline, 1);
+  add("a-later", kube::ClusterNetworkPolicy::Tier::admin, 10);
+  auto& first = add("first", kube::ClusterNetworkPolicy::Tier::admin, 9);
+  first.ingress.resize(2);
+  first.doubts = {"spec.ingress[1].from[0]: is a peer that podwire does not know"};
+  first.subject.namespaces.match_labels = {{"kubernetes.io/metadata.name", "default"}};
+  kube::NetworkPolicy policy;
+  policy.meta.ns = "default";
+  policy.meta.name = "deny";
+  bench.state.store.network_policies["default/deny"] = policy;
+  bench.state.input_problems = {"x.yaml:3: NetworkPolicy default/deny: spec.ingress: is wrong"};
+  const json policies = result("policies");
+  std::vector<std::string> names;
+  for (const json& row : policies) names.push_back(row["policy"]);
+  EXPECT_EQ(names, (std::vector<std::string>{"first", "a-later", "default/deny", "base"}));
+  EXPECT_EQ(policies[0]["tier"], "Admin");
+  EXPECT_EQ(policies[0]["priority"], 9);
+  EXPECT_EQ(policies[0]["ingressRules"], 2);
+  EXPECT_EQ(policies[0]["egress"], false);
+  EXPECT_EQ(policies[0]["localPods"], json{"default/web"});
+  EXPECT_EQ(policies[2]["tier"], "NetworkPolicy");
+  EXPECT_EQ(policies[2]["refused"], bench.state.input_problems[0]);
+  EXPECT_TRUE(policies[3]["refused"].is_null());
+  EXPECT_EQ(policies[3]["tier"], "Baseline");
+  const std::string text = report_text("policies", policies, false);
+  EXPECT_NE(
+      text.find("first: spec.ingress[1].from[0]: is a peer that podwire does not know (fails"),
+      std::string::npos)
+      << text;
+}
+
 TEST_F(CtlTest, PoliciesTellTheirDropsWhereThatIsAskedFor) {
   kube::NetworkPolicy policy;
   policy.meta.ns = "default";
