@@ -240,8 +240,11 @@ def state_of(node):
     services = node.ctl("services")
     for service in services:
         del service["id"]  # numbered as they come
+    policies = node.ctl("policies")
+    for policy in policies:
+        del policy["drops"]  # what packets came to
     status = node.ctl("status")
-    return {"services": services, "policies": node.ctl("policies"),
+    return {"services": services, "policies": policies,
             "pods": sorted(pod["pod"] for pod in node.ctl("pods")),
             "nodes": sorted((r["prefix"], str(r["gateway"]), r["mtu"]) for r in node.ctl("routes")
                             if r["prefix"].startswith(POD_RANGES) and r["kind"] != "pod"),
