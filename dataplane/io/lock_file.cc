@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 namespace podwire::io {
 
 Result<LockFile> LockFile::take(const std::string& name) {
+  mkdir("/run/lock", 01777);  // a container may not have it; where it fails, so does open
   std::string path = "/run/lock/podwire-";
   for (const char c : name) path += c == '/' || c == ',' || c == ' ' ? '_' : c;
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
