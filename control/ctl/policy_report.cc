@@ -86,7 +86,8 @@ json policies(const Sources& sources) {
   const State& state = sources.state;
   json list = json::array();
   add_cluster_policies(state, kube::ClusterNetworkPolicy::Tier::admin, list);
-  for (const auto& [name, policy] : state.store.network_policies) {
+  for (const auto& entry : state.store.network_policies) {
+    const kube::NetworkPolicy& policy = entry.second;
     const auto selects = [&](const kube::Pod& pod) {
       return pod.meta.ns == policy.meta.ns && policy.pod_selector.matches(pod.meta.labels);
     };
