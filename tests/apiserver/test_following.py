@@ -1,6 +1,7 @@
 """Lists, watches, and what follows each failure of them."""
 
 import json
+import threading
 import time
 
 from case import Case, pod, service
@@ -342,12 +343,28 @@ class Failing(Case):
     def test_a_silent_server_is_given_up(self):
         self.server.put("services", service("a"))
         follower = self.following("--silence=1")
+        lists = len(self.server.asked("list", "services"))
         while not follower.kind("Service")["errors"].get("silent"):
             time.sleep(0.05)
         self.server.put("services", service("b"))
         follower.put("Service default/b")
-        self.assertEqual(len(self.server.asked("list", "services")), 1)
-        self.assertEqual(follower.since(0, "health"), [True])
+        self.assertEqual(len(self.server.asked("list", "services")), lists)
+
+    def test_a_server_that_stays_silent_is_no_good_health_one_that_answers_again_is(self):
+        answering = threading.Event()
+        self.addCleanup(answering.set)
+        follower = self.following("--silence=2")
+        begin = follower.mark()
+
+        def silent(handler):
+            answering.wait(60)
+            handler.close_connection = True
+        self.server.fault("watch", None, silent, times=None)
+        self.assertIn("has been silent while asked to watch", follower.health(False, begin))
+        self.server.heal()
+        begin = follower.mark()
+        answering.set()
+        follower.health(True, begin)
 
     def test_a_list_older_than_what_is_in_force_is_not_taken(self):
         self.server.put("services", service("a"))
