@@ -11,28 +11,10 @@
 #include <variant>
 #include <vector>
 
+#include "control/kube/meta.h"
 #include "dataplane/net/address.h"
 
 namespace podwire::control::kube {
-
-using Labels = std::map<std::string, std::string>;
-
-struct Meta {
-  std::string ns;  // empty for cluster-scoped kinds
-  std::string name;
-  std::string uid;
-  Labels labels;
-  Labels annotations;
-  bool deleting = false;  // metadata.deletionTimestamp is set
-  std::string origin;     // "pods.yaml:12" or "api"; for messages
-
-  [[nodiscard]] std::string full_name() const { return ns.empty() ? name : ns + "/" + name; }
-  // The place an object was read from is no part of what it says.
-  bool operator==(const Meta& other) const {
-    return ns == other.ns && name == other.name && uid == other.uid && labels == other.labels &&
-           annotations == other.annotations && deleting == other.deleting;
-  }
-};
 
 struct Requirement {
   enum class Operator : std::uint8_t { in, not_in, exists, does_not_exist };
