@@ -45,7 +45,7 @@ void PollList::add(const tables::PortInfo& info, PortId id) {
     const int descriptor = info.port->wait_descriptor(q);
     const auto index = static_cast<std::uint32_t>(queues_.size());
     const bool always = descriptor < 0 || info.role == tables::PortRole::uplink;
-    queues_.push_back({info.port.get(), id, q, descriptor, always});
+    queues_.push_back({info.port.get(), id, q, descriptor, always, info.port->patience()});
     // Hot at first: what came before it was watched is not missed.
     hot_.push_back(index);
     if (always) ++always_;
@@ -68,7 +68,8 @@ unsigned PollList::receive_from(Queue& queue, Burst& burst) noexcept {
 
 bool PollList::cool(std::size_t place) noexcept {
   Queue& queue = queues_[hot_[place]];
-  if (queue.always || queue.empty_polls < kColdAfter) return false;
+  if (queue.always || queue.empty_polls < queue.patience) return false;
+  if (!queue.port->rest(queue.queue)) return false;
   queue.hot = false;
   hot_[place] = hot_.back();
   hot_.pop_back();

@@ -54,13 +54,13 @@ class PollList {
  private:
   // A burst into less room than this would cost a call for little.
   static constexpr unsigned kLeastRoom = kBatchSize / 2;
-  static constexpr unsigned kColdAfter = 2;  // empty polls
   struct Queue {
     io::Port* port;
     PortId id;
     unsigned queue;
     int descriptor;
-    bool always;  // polled each round
+    bool always;        // polled each round
+    unsigned patience;  // empty polls before it turns cold
     bool hot = true;
     unsigned empty_polls = 0;
   };

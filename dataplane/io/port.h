@@ -37,8 +37,20 @@ class Port {
   // A descriptor that polls readable when `queue` has frames, or -1 when only polling tells.
   [[nodiscard]] virtual int wait_descriptor(unsigned queue) const noexcept = 0;
 
+  // Empty polls in a row before a queue is left to its wait descriptor: few where a poll is a
+  // system call, more where it is a look at memory.
+  [[nodiscard]] virtual unsigned patience() const noexcept { return 2; }
+
+  // The queue is about to be left to its wait descriptor: whatever makes that readable is switched
+  // on. False: frames have come meanwhile, poll on. The worker that polls `queue` only.
+  [[nodiscard]] virtual bool rest(unsigned /*queue*/) noexcept { return true; }
+
   // False once the peer is gone (device removed, socket closed, memory taken away). Any thread.
   [[nodiscard]] virtual bool up() const noexcept = 0;
+
+  // Why it is not up, for people: one sentence without the port's name. Empty while it is up, and
+  // where there is nothing to say. Any thread but workers.
+  [[nodiscard]] virtual std::string down_reason() const { return {}; }
 
   // One word for the kind: "uplink", "tap", "host", "vhost-user", "memif".
   [[nodiscard]] virtual const char* kind() const noexcept = 0;
