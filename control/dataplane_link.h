@@ -23,6 +23,21 @@ struct TapRequest {
   bool persistent = true;  // survives podwired; opened again under the same name
 };
 
+// A memif port. podwire's side: a server listens, a client calls until somebody listens.
+struct MemifRequest {
+  std::string netns;   // path, for abstract sockets; empty: the daemon's own
+  std::string socket;  // "@name": abstract; else an absolute path, at most 107 bytes, in a folder
+                       // that exists and that the pod cannot write to
+  bool client = false;
+  std::uint32_t id = 0;       // the interface's, of that socket
+  std::string secret;         // at most 24 bytes; empty: none
+  unsigned queues = 1;        // of each direction, 1 to 16
+  unsigned ring_size = 1024;  // a power of two, at most 16,384
+  // Of a file-system socket that podwire serves.
+  std::uint32_t owner = 0, group = 0;
+  std::uint16_t mode = 0660;
+};
+
 class DataplaneLink {
  public:
   virtual ~DataplaneLink() = default;
@@ -36,6 +51,9 @@ class DataplaneLink {
   virtual Result<std::shared_ptr<io::Port>> open_tap(const TapRequest& request) = 0;
   // Ends the device when it is persistent: after this the pod has no interface. Idempotent.
   virtual Result<void> remove_tap(const std::string& netns, const std::string& interface) = 0;
+  // The port ends, and its socket with it, when the last reference goes. It is up() while a peer is
+  // connected, so it is down at first.
+  virtual Result<std::shared_ptr<io::Port>> open_memif(const MemifRequest& request) = 0;
   [[nodiscard]] virtual std::shared_ptr<io::Port> uplink() = 0;
   [[nodiscard]] virtual std::shared_ptr<io::Port> host_tap() = 0;
   [[nodiscard]] virtual net::Mac uplink_mac() = 0;

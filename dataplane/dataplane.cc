@@ -135,6 +135,7 @@ Dataplane::~Dataplane() {
   if (shared_ != nullptr) shared_->snapshot.store(nullptr, std::memory_order_relaxed);
   retired_.clear();
   current_.reset();
+  memif_.reset();
   host_tap_.reset();
   uplink_.reset();
   shared_.reset();
@@ -159,6 +160,19 @@ std::size_t Dataplane::reclaim() {
 Result<std::shared_ptr<io::Port>> Dataplane::open_tap(io::TapSpec spec) {
   spec.queues = workers();
   auto port = io::TapPort::open(spec, *shared_->packet_pool, *shared_->large_pool, "tap");
+  if (!port) return tl::unexpected(port.error());
+  return std::shared_ptr<io::Port>(std::move(*port));
+}
+
+Result<std::shared_ptr<io::Port>> Dataplane::open_memif(io::MemifSpec spec,
+                                                        const io::MemifService::Report& report) {
+  if (memif_ == nullptr) {
+    auto service = io::MemifService::start(shared_->quiescence, report);
+    if (!service) return tl::unexpected(service.error());
+    memif_ = std::move(*service);
+  }
+  spec.interrupts = config_.sleep_when_idle;
+  auto port = memif_->open(spec, workers(), *shared_->packet_pool, *shared_->large_pool);
   if (!port) return tl::unexpected(port.error());
   return std::shared_ptr<io::Port>(std::move(*port));
 }

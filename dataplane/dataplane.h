@@ -10,6 +10,7 @@
 
 #include "dataplane/config.h"
 #include "dataplane/io/lock_file.h"
+#include "dataplane/io/memif_service.h"
 #include "dataplane/io/mempool.h"
 #include "dataplane/io/tap.h"
 #include "dataplane/io/uplink.h"
@@ -32,6 +33,10 @@ class Dataplane {
   std::size_t reclaim();
 
   Result<std::shared_ptr<io::Port>> open_tap(io::TapSpec spec);
+  // The first one starts the memif thread. `report` is kept from the first call on; see
+  // io::MemifService::Report.
+  Result<std::shared_ptr<io::Port>> open_memif(io::MemifSpec spec,
+                                               const io::MemifService::Report& report);
   [[nodiscard]] const std::shared_ptr<io::Uplink>& uplink() const { return uplink_; }
   [[nodiscard]] const std::shared_ptr<io::TapPort>& host_tap() const { return host_tap_; }
 
@@ -77,6 +82,7 @@ class Dataplane {
   std::unique_ptr<Shared> shared_;
   std::shared_ptr<io::Uplink> uplink_;
   std::shared_ptr<io::TapPort> host_tap_;
+  std::shared_ptr<io::MemifService> memif_;
   std::unique_ptr<const tables::Snapshot> current_;
   std::vector<Retired> retired_;  // oldest first
   std::vector<std::unique_ptr<WorkerThread>> workers_;

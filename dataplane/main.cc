@@ -1,4 +1,6 @@
 // podwired: the one file that sees both halves.
+#include <bit>
+
 #include "control/config.h"
 #include "control/dataplane_link.h"
 #include "control/log.h"
@@ -27,6 +29,26 @@ class Link final : public control::DataplaneLink {
   }
   Result<void> remove_tap(const std::string& netns, const std::string& interface) override {
     return io::remove_tap_device(netns, interface);
+  }
+  Result<std::shared_ptr<io::Port>> open_memif(const control::MemifRequest& request) override {
+    if (!std::has_single_bit(request.ring_size)) {
+      return fail("memif socket \"" + request.socket + "\": ring size " +
+                  std::to_string(request.ring_size) + " is no power of two");
+    }
+    io::MemifSpec spec;
+    spec.address = {.netns = request.netns,
+                    .socket = request.socket,
+                    .owner = request.owner,
+                    .group = request.group,
+                    .mode = request.mode};
+    spec.terms = {.role = request.client ? io::MemifRole::client : io::MemifRole::server,
+                  .id = request.id,
+                  .secret = request.secret,
+                  .queues = request.queues,
+                  .log2_ring_size = static_cast<unsigned>(std::countr_zero(request.ring_size)),
+                  .buffer_bytes = io::kMemifBufferBytes};
+    return dataplane_.open_memif(
+        spec, [](const std::string& line) { control::log(control::LogLevel::info, line); });
   }
   std::shared_ptr<io::Port> uplink() override { return dataplane_.uplink(); }
   std::shared_ptr<io::Port> host_tap() override { return dataplane_.host_tap(); }

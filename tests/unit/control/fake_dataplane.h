@@ -43,6 +43,11 @@ class FakeDataplane : public DataplaneLink {
     taps.erase({netns, interface});
     return {};
   }
+  Result<std::shared_ptr<io::Port>> open_memif(const MemifRequest& request) override {
+    if (!open_error.empty()) return fail(open_error);
+    memifs.push_back(request);
+    return std::make_shared<FakePort>();
+  }
   [[nodiscard]] std::shared_ptr<io::Port> uplink() override { return nullptr; }
   [[nodiscard]] std::shared_ptr<io::Port> host_tap() override { return nullptr; }
   [[nodiscard]] net::Mac uplink_mac() override { return {}; }
@@ -74,6 +79,7 @@ class FakeDataplane : public DataplaneLink {
 
   std::string open_error;
   std::set<std::pair<std::string, std::string>> taps;
+  std::vector<MemifRequest> memifs;
   std::vector<observe::FlowRow> rows;
   std::vector<std::unique_ptr<observe::WorkerCounters>> worker_counters;
 };

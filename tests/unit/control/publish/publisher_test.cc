@@ -26,6 +26,9 @@ class QuietDataplane final : public DataplaneLink {
   Result<void> remove_tap(const std::string& /*netns*/, const std::string& /*name*/) override {
     return {};
   }
+  Result<std::shared_ptr<io::Port>> open_memif(const MemifRequest& /*request*/) override {
+    return fail("no memif here");
+  }
   std::shared_ptr<io::Port> uplink() override { return nullptr; }
   std::shared_ptr<io::Port> host_tap() override { return nullptr; }
   net::Mac uplink_mac() override { return {}; }
