@@ -182,6 +182,12 @@ class Runner:
             return self.tally.skip("io", missing)
         self.gtest("gcc", "io", 240)
 
+    def attack(self):
+        error = self.build("gcc", ["tests/attack/memif_node"])
+        if error:
+            return self.tally.fail("attack", error)
+        self.lines("attack", ["/usr/bin/python3", "-uB", "tests/attack/run.py"], 400)
+
     def fuzz(self):
         error = self.build("fuzz", ["build.ninja"])
         if error:
@@ -265,8 +271,8 @@ class Runner:
         self.lines(name, command, timeout_s)
 
 
-PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "lab", "smoke", "scapy", "apiserver",
-         "kube", "asan", "model", "fuzz"]
+PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "attack", "lab", "smoke", "scapy",
+         "apiserver", "kube", "asan", "model", "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
