@@ -1,193 +1,300 @@
-// Longest prefix match over both families: a trie of 256-way nodes that is never edited. A changed
-// copy shares every node that the change did not touch: at most 4 (IPv4) or 16 (IPv6) nodes of
-// about 1 KiB are copied. A look-up is a few dependent loads per 8 bits of the longest match; it is
-// made for new flows only. Readers on any thread while they hold the trie; writers make a new one
-// on the control thread.
+// Longest prefix match over both families: a trie with a step for each byte of the address, made
+// for a million prefixes. Values are small and trivially copyable.
+//
+// Copies are free, and each stays as it is: of a trie that has been copied, the first change makes
+// a new version, which shares with the one before every node that it does not touch (a change
+// copies at most 4 nodes for IPv4, of 3 KiB at most). What a version has replaced is freed when
+// neither it nor an older one is held by anybody. A version that was already followed by another
+// is copied whole if it is changed.
+//
+// Memory: 120 bytes and 8 to 12 for each prefix where they lie together; 150 bytes for a prefix
+// that is alone. A look-up reads two cache lines for each 8 bits of the longest match; it is made
+// for new flows only. Readers on any thread while somebody holds the trie; it is copied, changed
+// and destroyed on the control thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "dataplane/net/address.h"
+#include "dataplane/tables/lpm_node.h"
 
 namespace podwire::tables {
 
 template <typename Value>
 class Lpm {
  public:
+  Lpm() = default;
+  Lpm(const Lpm& other) noexcept
+      : roots_(other.roots_), size_(other.size_), version_(other.version_) {
+    if (version_ != nullptr) ++version_->holders;
+  }
+  Lpm(Lpm&& other) noexcept { swap(other); }
+  Lpm& operator=(Lpm other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Lpm() {
+    if (version_ == nullptr) return;
+    --version_->holders;
+    version_->roots = roots_;
+    release(version_);
+  }
+
   // Null when no prefix covers the address. No allocation, no lock.
   [[nodiscard]] const Value* find(const net::Address& address) const noexcept {
     const bool v4 = address.is_v4();
-    const Node* node = v4 ? root4_.get() : root6_.get();
-    const Value* best = nullptr;
-    for (unsigned i = v4 ? 12 : 0; node != nullptr; ++i) {
-      const Step step = node->steps[address.bytes[i]];
-      if (step.longest != 0) best = &node->prefixes[step.longest - 1U].value;
-      if (step.child == 0) break;
-      node = node->children[step.child - 1U].get();
+    std::array<const Node*, 16> passed;
+    unsigned depth = 0;
+    const std::uint8_t* bytes = address.bytes.data() + (v4 ? 12 : 0);
+    // No node is deeper than an address is long; gcc 12 warns at -O3 unless it is told.
+    for (const Node* node = roots_[v4]; node != nullptr && depth < passed.size();) {
+      passed[depth] = node;
+      node = node->child(bytes[depth++]);
     }
-    return best;
+    while (depth-- > 0) {
+      if (const Value* answer = passed[depth]->answer(bytes[depth])) return answer;
+    }
+    return nullptr;
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  // Of all nodes, without what the allocator adds. Reads the whole trie.
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes(roots_[0]) + bytes(roots_[1]); }
 
   // The value set for exactly this prefix, or null.
   [[nodiscard]] const Value* exact(const net::Prefix& prefix) const noexcept {
     const Place place(prefix);
-    const Node* node = root(prefix).get();
+    const Node* node = roots_[place.v4];
     for (unsigned i = place.first; node != nullptr && i < place.last; ++i) {
       node = node->child(prefix.address.bytes[i]);
     }
-    const Item* item = node == nullptr ? nullptr : node->item(place.bits, place.length);
+    const Item* item = node == nullptr ? nullptr : node->find(place.item);
     return item == nullptr ? nullptr : &item->value;
   }
 
   void set(const net::Prefix& prefix, Value value) {
-    const Place place(prefix);
-    auto& top = root(prefix);
-    top = with(top.get(), prefix, place, place.first, &value);
+    Place place(prefix);
+    place.item.value = value;
+    begin();
+    Node*& root = roots_[place.v4];
+    root = with(root, prefix, place, place.first);
   }
 
   bool erase(const net::Prefix& prefix) {
     if (exact(prefix) == nullptr) return false;
     const Place place(prefix);
-    auto& top = root(prefix);
-    top = with(top.get(), prefix, place, place.first, nullptr);
+    begin();
+    Node*& root = roots_[place.v4];
+    root = without(root, prefix, place, place.first);
+    --size_;
     return true;
   }
 
   // f(const net::Prefix&, const Value&), every prefix once, IPv4 first.
   template <typename F>
   void for_each(F&& f) const {
-    net::Prefix prefix{net::Address::from_v4(net::be32{}), 0};
-    visit(root4_.get(), prefix, 12, 12, f);
-    prefix = net::Prefix{};
-    visit(root6_.get(), prefix, 0, 0, f);
+    visit(roots_[1], net::Prefix{net::Address::from_v4(net::be32{}), 0}, 12, 12, f);
+    visit(roots_[0], net::Prefix{}, 0, 0, f);
   }
 
  private:
-  // A prefix ends inside one node: `bits` are the top `length` (0 to 8) bits of that node's byte.
-  struct Item {
-    std::uint8_t bits, length;
-    Value value;
-  };
-  // What a byte of the address leads to: places in `prefixes` and `children` + 1, 0 for none.
-  struct Step {
-    std::uint16_t longest = 0, child = 0;
-  };
-  struct Node {
-    std::array<Step, 256> steps{};
-    std::vector<Item> prefixes;
-    std::vector<std::shared_ptr<const Node>> children;
+  using Node = LpmNode<Value>;
+  using Item = typename Node::Item;
+  using Roots = std::array<Node*, 2>;  // of IPv6 and IPv4
 
-    [[nodiscard]] const Node* child(std::uint8_t byte) const noexcept {
-      const std::uint16_t place = steps[byte].child;
-      return place == 0 ? nullptr : children[place - 1U].get();
-    }
-    void set_child(std::uint8_t byte, std::shared_ptr<const Node> child) {
-      Step& step = steps[byte];
-      if (child != nullptr && step.child != 0) {
-        children[step.child - 1U] = std::move(child);
-      } else if (child != nullptr) {
-        children.push_back(std::move(child));
-        step.child = static_cast<std::uint16_t>(children.size());
-      } else if (step.child != 0) {
-        const std::uint16_t place = std::exchange(step.child, std::uint16_t{0});
-        children.erase(children.begin() + (place - 1));
-        for (Step& other : steps) {
-          if (other.child > place) --other.child;
-        }
-      }
-    }
-    [[nodiscard]] const Item* item(std::uint8_t bits, std::uint8_t length) const noexcept {
-      for (const Item& item : prefixes) {
-        if (item.bits == bits && item.length == length) return &item;
-      }
-      return nullptr;
-    }
-    void expand() {
-      for (Step& step : steps) step.longest = 0;
-      std::array<std::uint8_t, 256> lengths{};
-      for (std::size_t n = 0; n < prefixes.size(); ++n) {
-        const Item& item = prefixes[n];
-        const unsigned count = 1U << (8 - item.length);
-        for (unsigned byte = item.bits; byte < item.bits + count; ++byte) {
-          if (steps[byte].longest == 0 || lengths[byte] <= item.length) {
-            steps[byte].longest = static_cast<std::uint16_t>(n + 1);
-            lengths[byte] = item.length;
-          }
-        }
-      }
-    }
+  struct Version {
+    std::uint64_t number = 1;
+    unsigned holders = 1;           // tries of this version
+    Version* before = nullptr;      // while it, or one before it, is held
+    Version* next = nullptr;        // made from this one
+    std::vector<Node*> replaced{};  // by `next`
+    Roots roots{};                  // once it is held no more
   };
   struct Place {
-    unsigned first,
-        last;  // bytes of the address: the root's, and that of the node the prefix ends in
-    std::uint8_t bits, length;
-    explicit Place(const net::Prefix& prefix) : first(prefix.address.is_v4() ? 12 : 0) {
+    bool v4;
+    // Bytes of the address: the root's, and that of the node the prefix ends in.
+    unsigned first, last;
+    Item item;
+    explicit Place(const net::Prefix& prefix)
+        : v4(prefix.address.is_v4()), first(v4 ? 12 : 0), last(first) {
       const unsigned depth = prefix.length == 0 ? 0 : (prefix.length - 1U) / 8;
       last = first + depth;
-      bits = prefix.address.bytes[last];
-      length = static_cast<std::uint8_t>(prefix.length - depth * 8);
+      item.bits = prefix.address.bytes[last];
+      item.length = static_cast<std::uint8_t>(prefix.length - depth * 8);
     }
   };
-  using NodePtr = std::shared_ptr<const Node>;
 
-  [[nodiscard]] const NodePtr& root(const net::Prefix& p) const {
-    return p.address.is_v4() ? root4_ : root6_;
+  void swap(Lpm& other) noexcept {
+    std::swap(roots_, other.roots_);
+    std::swap(size_, other.size_);
+    std::swap(version_, other.version_);
   }
-  NodePtr& root(const net::Prefix& p) { return p.address.is_v4() ? root4_ : root6_; }
 
-  // The subtree as it is with the prefix set to *value, or without it when value is null. Null when
-  // empty.
-  NodePtr with(const Node* old, const net::Prefix& prefix, const Place& place, unsigned byte_index,
-               Value* value) {
-    auto node = old == nullptr ? std::make_shared<Node>() : std::make_shared<Node>(*old);
-    if (byte_index == place.last) {
-      const Item* found = node->item(place.bits, place.length);
-      if (value == nullptr) {
-        node->prefixes.erase(node->prefixes.begin() + (found - node->prefixes.data()));
-        --size_;
-      } else if (found != nullptr) {
-        node->prefixes[static_cast<std::size_t>(found - node->prefixes.data())].value =
-            std::move(*value);
-      } else {
-        node->prefixes.push_back(Item{place.bits, place.length, std::move(*value)});
-        ++size_;
-      }
-      node->expand();
-    } else {
-      const std::uint8_t byte = prefix.address.bytes[byte_index];
-      node->set_child(byte, with(node->child(byte), prefix, place, byte_index + 1, value));
+  // Afterwards this trie is the only one of its version, and may be edited.
+  void begin() {
+    if (version_ == nullptr) {
+      version_ = new Version;
+    } else if (version_->next != nullptr) {
+      Lpm whole;
+      whole.version_ = new Version;
+      whole.roots_ = {clone(roots_[0]), clone(roots_[1])};
+      whole.size_ = size_;
+      swap(whole);
+    } else if (version_->holders > 1) {
+      auto* next = new Version{.number = version_->number + 1, .before = version_};
+      version_->next = next;
+      --version_->holders;
+      version_ = next;
     }
-    if (node->prefixes.empty() && node->children.empty()) return nullptr;
+  }
+  static void release(Version* version) noexcept {
+    while (version != nullptr && version->holders == 0 && version->before == nullptr) {
+      Version* next = version->next;
+      for (Node* node : version->replaced) Node::free(node);
+      if (next != nullptr) {
+        next->before = nullptr;
+      } else {
+        for (Node* root : version->roots) free_all(root);
+      }
+      delete version;
+      version = next;
+    }
+  }
+  static void free_all(Node* node) noexcept {
+    if (node == nullptr) return;
+    for (Node* child : node->all_children()) free_all(child);
+    Node::free(node);
+  }
+  static Node* clone(const Node* node) {
+    if (node == nullptr) return nullptr;
+    Node* copy = node->copy(1);
+    for (Node*& child : std::span(copy->children(), copy->child_count)) child = clone(child);
+    return copy;
+  }
+  static std::size_t bytes(const Node* node) noexcept {
+    if (node == nullptr) return 0;
+    std::size_t all = node->bytes();
+    for (const Node* child : node->all_children()) all += bytes(child);
+    return all;
+  }
+
+  // In place of `old`, which may be null; null when nothing is in it.
+  Node* remade(Node* old, std::span<Node* const> children, std::span<const Item> items,
+               const ByteSet& with_child) {
+    const bool empty = items.empty() && children.empty();
+    Node* node = empty ? nullptr : Node::make(children, items, with_child, version_->number);
+    drop(old);
     return node;
+  }
+  // No longer of this version.
+  void drop(Node* old) {
+    if (old == nullptr) return;
+    if (old->version == version_->number || version_->before == nullptr) {
+      Node::free(old);
+    } else {
+      version_->before->replaced.push_back(old);
+    }
+  }
+  // `old`, or a copy that this version may edit.
+  Node* own(Node* old) {
+    if (old->version == version_->number) return old;
+    Node* copy = old->copy(version_->number);
+    drop(old);
+    return copy;
+  }
+
+  // The subtree as it is with the prefix set.
+  Node* with(Node* old, const net::Prefix& prefix, const Place& place, unsigned at) {
+    if (at == place.last) return with_item(old, place.item);
+    const std::uint8_t byte = prefix.address.bytes[at];
+    Node* child = old == nullptr ? nullptr : old->child(byte);
+    return with_child(old, byte, child, with(child, prefix, place, at + 1));
+  }
+  // And without it; it is there. Null when nothing is left.
+  Node* without(Node* old, const net::Prefix& prefix, const Place& place, unsigned at) {
+    if (at == place.last) return without_item(old, place.item);
+    const std::uint8_t byte = prefix.address.bytes[at];
+    Node* child = old->child(byte);
+    return with_child(old, byte, child, without(child, prefix, place, at + 1));
+  }
+  Node* with_child(Node* old, std::uint8_t byte, const Node* was, Node* is) {
+    if (was == is) return old;
+    if (was != nullptr && is != nullptr) {
+      Node* node = own(old);
+      node->children()[node->with_child.rank(byte) - 1] = is;
+      return node;
+    }
+    ByteSet bytes = old == nullptr ? ByteSet() : old->with_child;
+    std::array<Node*, 256> children;
+    unsigned count = old == nullptr ? 0 : old->child_count;
+    if (old != nullptr) std::copy_n(old->children(), count, children.begin());
+    auto* const end = children.begin() + count;
+    if (is != nullptr) {
+      auto* const place = children.begin() + bytes.rank(byte);
+      std::copy_backward(place, end, end + 1);
+      *place = is;
+      bytes.add(byte);
+      ++count;
+    } else {
+      auto* const place = children.begin() + bytes.rank(byte) - 1;
+      std::copy(place + 1, end, place);
+      bytes.remove(byte);
+      --count;
+    }
+    const auto items = old == nullptr ? std::span<const Item>() : old->all_items();
+    return remade(old, {children.data(), count}, items, bytes);
+  }
+  Node* with_item(Node* old, const Item& item) {
+    if (old == nullptr) {
+      ++size_;
+      return remade(nullptr, {}, {&item, 1}, {});
+    }
+    std::array<Item, kItems> items;
+    const auto before = static_cast<unsigned>(old->place(item) - old->items());
+    const bool found = old->find(item) != nullptr;
+    std::copy_n(old->items(), before, items.begin());
+    items[before] = item;
+    const unsigned rest = before + (found ? 1 : 0);
+    std::copy(old->items() + rest, old->items() + old->item_count, items.begin() + before + 1);
+    if (!found) ++size_;
+    return remade(old, old->all_children(), {items.data(), old->item_count + (found ? 0U : 1U)},
+                  old->with_child);
+  }
+  Node* without_item(Node* old, const Item& item) {
+    std::array<Item, kItems> items;
+    const Item* found = old->find(item);
+    auto* const rest = std::copy(static_cast<const Item*>(old->items()), found, items.begin());
+    std::copy(found + 1, static_cast<const Item*>(old->items()) + old->item_count, rest);
+    return remade(old, old->all_children(), {items.data(), old->item_count - 1U}, old->with_child);
   }
 
   template <typename F>
-  static void visit(const Node* node, net::Prefix prefix, unsigned first, unsigned byte_index,
-                    F& f) {
-    // No node is deeper than an address is long; gcc 12 warns at -O3 unless it is told.
-    if (node == nullptr || byte_index >= prefix.address.bytes.size()) return;
-    const auto base = static_cast<std::uint8_t>((byte_index - first) * 8);
-    for (const Item& item : node->prefixes) {
-      prefix.address.bytes[byte_index] = item.bits;
+  static void visit(const Node* node, net::Prefix prefix, unsigned first, unsigned at, F& f) {
+    if (node == nullptr || at >= prefix.address.bytes.size()) return;
+    const auto base = static_cast<std::uint8_t>((at - first) * 8);
+    for (const Item& item : node->all_items()) {
+      prefix.address.bytes[at] = item.bits;
       prefix.length = static_cast<std::uint8_t>(base + item.length);
       f(std::as_const(prefix), item.value);
     }
     for (unsigned byte = 0; byte < 256; ++byte) {
       const Node* child = node->child(static_cast<std::uint8_t>(byte));
       if (child == nullptr) continue;
-      prefix.address.bytes[byte_index] = static_cast<std::uint8_t>(byte);
-      visit(child, prefix, first, byte_index + 1, f);
+      prefix.address.bytes[at] = static_cast<std::uint8_t>(byte);
+      visit(child, prefix, first, at + 1, f);
     }
   }
 
-  NodePtr root4_, root6_;
+  // Prefixes that can end in one node: 1 of length 0, 2, 4 ... 256 of length 8.
+  static constexpr std::size_t kItems = 511;
+  Roots roots_{};
   std::size_t size_ = 0;
+  Version* version_ = nullptr;
 };
 
 }  // namespace podwire::tables
