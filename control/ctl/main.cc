@@ -32,7 +32,7 @@ constexpr std::array kCommands = {
     Command{"pods", "this node's pods, their addresses and ports"},
     Command{"services", "Services in force, with frontends and backends"},
     Command{"policies", "NetworkPolicies and the pods of this node that they select"},
-    Command{"routes", "where packets go, by prefix"},
+    Command{"routes", "where packets go, by prefix; --to ADDRESS or PREFIX chooses"},
     Command{"flows", "connections; --pod, --service, --protocol, --limit choose"},
     Command{"drops", "dropped packets by reason; --all shows every reason"},
     Command{"counters", "the workers' and ports' counters"},
@@ -59,7 +59,8 @@ po::options_description options(Arguments& a) {
       "flows, explain: tcp, udp, sctp, icmp, icmpv6 or a number (explain: tcp when not given)")(
       "from", po::value(&a.from)->value_name("END"),
       "explain: NS/POD, NS/SERVICE, an address, node or node:NAME; pod: or service: before a name "
-      "that both have")("to", po::value(&a.to)->value_name("END"), "explain: the same")(
+      "that both have")("to", po::value(&a.to)->value_name("END"),
+                        "explain: the same; routes: an address or a prefix")(
       "port", po::value(&a.port)->value_name("N"), "explain: a number or a port's name")(
       "manifests", po::value(&a.manifests)->value_name("DIR"),
       "explain: by the objects in a folder, without podwired")(
@@ -126,6 +127,7 @@ int run_command(const Arguments& arguments) {
     if (!arguments.service.empty()) request["service"] = arguments.service;
     if (!arguments.protocol.empty()) request["protocol"] = arguments.protocol;
   }
+  if (arguments.command == "routes" && !arguments.to.empty()) request["to"] = arguments.to;
   const auto result = ctl::ask(arguments.run_dir, request);
   if (!result) {
     std::fprintf(stderr, "podwirectl: %s\n", result.error().message.c_str());

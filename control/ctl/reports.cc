@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 
+#include "control/ctl/text.h"
 #include "control/version.h"
 #include "dataplane/reasons.h"
 
@@ -178,6 +179,8 @@ const char* kind_name(tables::NextHopKind kind) {
       return "unresolved";
     case tables::NextHopKind::blackhole:
       return "blackhole";
+    case tables::NextHopKind::several:
+      return "several";
   }
   return "";
 }
@@ -297,21 +300,33 @@ Result<std::set<std::uint32_t>> ids_of_service(const State& state, const std::st
   return ids;
 }
 
-json route_json(const State& state, const net::Prefix& prefix, tables::NextHopId id) {
+json hop_json(const State& state, tables::NextHopId id) {
   const tables::NextHop& hop = state.snapshot->routes->at(id);
-  json route{{"prefix", prefix.to_string()},
-             {"kind", kind_name(hop.kind)},
-             {"mtu", hop.mtu},
-             {"nextHop", id},
-             {"port", nullptr},
-             {"gateway", nullptr},
-             {"mac", nullptr},
-             {"tunnelTo", nullptr}};
-  if (const auto* info = state.snapshot->ports->find(hop.port)) route["port"] = info->name;
-  if (!hop.gateway.is_unspecified()) route["gateway"] = hop.gateway.to_string();
-  if (!hop.destination_mac.is_zero()) route["mac"] = hop.destination_mac.to_string();
+  json shown{
+      {"kind", kind_name(hop.kind)}, {"mtu", hop.mtu}, {"nextHop", id},      {"port", nullptr},
+      {"gateway", nullptr},          {"mac", nullptr}, {"tunnelTo", nullptr}};
+  if (const auto* info = state.snapshot->ports->find(hop.port)) shown["port"] = info->name;
+  if (!hop.gateway.is_unspecified()) shown["gateway"] = hop.gateway.to_string();
+  if (!hop.destination_mac.is_zero()) shown["mac"] = hop.destination_mac.to_string();
   if (hop.kind == tables::NextHopKind::tunnel) {
-    route["tunnelTo"] = net::Address::from_v4(hop.tunnel_destination).to_string();
+    shown["tunnelTo"] = net::Address::from_v4(hop.tunnel_destination).to_string();
+  }
+  return shown;
+}
+
+json route_json(const State& state, const net::Prefix& prefix, tables::NextHopId id) {
+  json route = hop_json(state, id);
+  route["prefix"] = prefix.to_string();
+  const tables::RouteTable& routes = *state.snapshot->routes;
+  const tables::NextHop& hop = routes.at(id);
+  if (hop.kind != tables::NextHopKind::several) return route;
+  const tables::PathGroup& group = *routes.groups.at(hop.group);
+  route["mtu"] = nullptr;
+  for (const auto& path : group.paths()) {
+    json one = hop_json(state, path.id);
+    one["weight"] = path.weight;
+    one["share"] = static_cast<double>(group.places_of(path.id)) / tables::PathGroup::kPlaces;
+    route["paths"].push_back(std::move(one));
   }
   return route;
 }
@@ -434,13 +449,20 @@ json services(const Sources& sources) {
   return list;
 }
 
-json routes(const Sources& sources) {
+Result<json> routes(const Sources& sources, const std::string& to) {
   const State& state = sources.state;
+  std::optional<net::Prefix> within;
+  if (!to.empty()) {
+    within = net::Prefix::parse(to);
+    if (!within) return fail("to: \"" + to + "\" is no address or prefix");
+  }
   json list = json::array();
   if (state.snapshot == nullptr) return list;
   state.snapshot->routes->prefixes.for_each(
       [&](const net::Prefix& prefix, const tables::NextHopId& id) {
-        list.push_back(route_json(state, prefix, id));
+        if (list.size() >= kMostRoutes) return;
+        const bool shown = !within || within->contains(prefix) || prefix.contains(*within);
+        if (shown) list.push_back(route_json(state, prefix, id));
       });
   return list;
 }

@@ -30,7 +30,9 @@ nlohmann::json status(const Sources& sources);
 nlohmann::json pods(const Sources& sources);
 nlohmann::json services(const Sources& sources);
 nlohmann::json policies(const Sources& sources);
-nlohmann::json routes(const Sources& sources);
+// Of the prefixes in `to` and around it ("10.1.0.0/16", an address; empty: all) the first
+// kMostRoutes.
+Result<nlohmann::json> routes(const Sources& sources, const std::string& to);
 Result<nlohmann::json> flows(const Sources& sources, const FlowFilter& filter);
 nlohmann::json drops(const Sources& sources);
 nlohmann::json counters(const Sources& sources);

@@ -47,9 +47,13 @@ std::string explain_lines(const json& request, const State& state, explain::Expl
                                  text, {state.snapshot, &state.attachments, state.publishes})}});
 }
 
-constexpr std::pair<const char*, json (*)(const Sources&)> kReports[] = {
-    {"status", status}, {"pods", pods},   {"services", services}, {"policies", policies},
-    {"routes", routes}, {"drops", drops}, {"counters", counters}, {"top", top}};
+constexpr std::pair<const char*, json (*)(const Sources&)> kReports[] = {{"status", status},
+                                                                         {"pods", pods},
+                                                                         {"services", services},
+                                                                         {"policies", policies},
+                                                                         {"drops", drops},
+                                                                         {"counters", counters},
+                                                                         {"top", top}};
 
 }  // namespace
 
@@ -65,6 +69,12 @@ std::string answer(const std::string& line, const Sources& sources, explain::Exp
     const auto filter = read_filter(request);
     if (!filter) return error_line(filter.error().message);
     const auto rows = flows(sources, *filter);
+    return rows ? line_of({{"result", *rows}}) : error_line(rows.error().message);
+  }
+  if (name == "routes") {
+    const auto to = request.find("to");
+    if (to != request.end() && !to->is_string()) return error_line("to is not a string");
+    const auto rows = routes(sources, to == request.end() ? "" : to->get<std::string>());
     return rows ? line_of({{"result", *rows}}) : error_line(rows.error().message);
   }
   if (name == "explain") return explain_lines(request, sources.state, explainer);

@@ -207,12 +207,22 @@ std::string policies_text(const json& policies) {
 
 std::string routes_text(const json& routes) {
   std::vector<Row> rows;
+  const auto add = [&](const std::string& prefix, const json& hop, const std::string& share) {
+    rows.push_back({prefix, cell(hop, "kind"), cell(hop, "port"), cell(hop, "gateway"),
+                    cell(hop, "mac"), cell(hop, "tunnelTo"), cell(hop, "mtu"), share});
+  };
   for (const auto& route : routes) {
-    rows.push_back({cell(route, "prefix"), cell(route, "kind"), cell(route, "port"),
-                    cell(route, "gateway"), cell(route, "mac"), cell(route, "tunnelTo"),
-                    cell(route, "mtu")});
+    add(cell(route, "prefix"), route, "");
+    const auto paths = route.find("paths");
+    if (paths == route.end()) continue;
+    for (const auto& path : *paths) {
+      const auto percent = static_cast<int>(path.value("share", 0.0) * 100 + 0.5);
+      add("", path, std::to_string(percent) + "%");
+    }
   }
-  return table_text({"PREFIX", "KIND", "PORT", "GATEWAY", "MAC", "TUNNEL-TO", "MTU"}, rows);
+  return table_text({"PREFIX", "KIND", "PORT", "GATEWAY", "MAC", "TUNNEL-TO", "MTU", "FLOWS"},
+                    rows) +
+         (routes.size() < kMostRoutes ? "" : "and more: --to PREFIX chooses\n");
 }
 
 std::string flows_text(const json& flows) {

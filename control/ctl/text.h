@@ -7,6 +7,9 @@
 
 namespace podwire::control::ctl {
 
+// What `routes` answers at most: a million would keep podwired busy for seconds.
+inline constexpr std::size_t kMostRoutes = 10'000;
+
 // Columns as wide as their widest cell; a column whose cells are all numbers stands to the right.
 std::string table_text(const std::vector<std::string>& header,
                        const std::vector<std::vector<std::string>>& rows);

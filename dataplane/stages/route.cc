@@ -87,9 +87,9 @@ std::atomic<std::uint64_t>* remembered(const Packet& p, const tables::Snapshot& 
   });
 }
 
-NextHopId next_hop(const net::Address& source, const net::Address& destination,
+NextHopId next_hop(const net::Address& source, const net::Address& destination, std::uint32_t hash,
                    const tables::RouteTable& routes) {
-  const NextHopId id = routes.find(destination);
+  const NextHopId id = routes.find(destination, hash);
   const NextHopId twin = routes.at(id).pod_source_twin;
   const bool from_pod = twin != tables::kNoNextHop && routes.pools.find(source) != nullptr;
   return from_pod ? twin : id;
@@ -98,7 +98,7 @@ NextHopId next_hop(const net::Address& source, const net::Address& destination,
 }  // namespace
 
 NextHopId find_next_hop(const Packet& p, const tables::RouteTable& routes) noexcept {
-  return next_hop(p.source_address(), p.destination_address(), routes);
+  return next_hop(p.source_address(), p.destination_address(), p.hash, routes);
 }
 
 const NextHop* first_hop(const Packet& p, Worker& w) noexcept {
@@ -110,7 +110,7 @@ const NextHop* first_hop(const Packet& p, Worker& w) noexcept {
   NextHopId id = flow::Way::next_hop(memory->load(std::memory_order_relaxed), from);
   if (id != tables::kNoNextHop) return &routes.at(id);
   id = next_hop(net::Address::from_v4(flow.rewrite.source),
-                net::Address::from_v4(flow.rewrite.destination), routes);
+                net::Address::from_v4(flow.rewrite.destination), p.hash, routes);
   const NextHop& hop = routes.at(id);
   if (hop.kind == NextHopKind::none || refusal(p, hop, *w.snapshot) != Reason::none) {
     return nullptr;

@@ -2,6 +2,7 @@
 // Immutable once published; a change copies the path in the trie and one chunk of next hops.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -27,6 +28,7 @@ enum class NextHopKind : std::uint8_t {
   unresolved,  // out of the uplink, but the Ethernet address of `gateway` (or, when that is
                // unspecified, of the packet's destination) is not known yet
   blackhole,   // dropped under `blackhole`
+  several,     // one of RouteTable::groups[group], by the flow's hash; no packet is sent by it
 };
 
 struct alignas(64) NextHop {  // one cache line: every packet reads one
@@ -44,12 +46,42 @@ struct alignas(64) NextHop {  // one cache line: every packet reads one
   // address, so that the fabric never sees a pod address where the pool says tunnel. kNoNextHop:
   // none.
   NextHopId pod_source_twin = kNoNextHop;
+  std::uint32_t group = 0;
   bool operator==(const NextHop&) const = default;
+};
+static_assert(sizeof(NextHop) == 64);
+
+// Several paths to one prefix (Linux's multipath). A flow's hash leads to one of 1,024 places, each
+// of which belongs to a path, to as many as its weight says, within some percent. Whose a place is
+// depends on the paths and weights alone: a path that goes gives its own places to the others and
+// moves nobody else's, and has them again when it comes back (weighted rendezvous hashing).
+class PathGroup {
+ public:
+  struct Path {
+    NextHopId id = kNoNextHop;
+    std::uint32_t weight = 1;    // 1 or more
+    std::uint64_t identity = 0;  // what it is, whatever its number: two of a group differ
+  };
+  explicit PathGroup(const std::vector<Path>& paths);  // one or more
+  [[nodiscard]] NextHopId choose(std::uint32_t hash) const noexcept {
+    return places_[(hash * kSpread) >> (32U - kPlaceBits)];
+  }
+  // How many of the places belong to each path, and how many there are.
+  static constexpr unsigned kPlaceBits = 10, kPlaces = 1U << kPlaceBits;
+  [[nodiscard]] unsigned places_of(NextHopId id) const noexcept;
+  [[nodiscard]] const std::vector<Path>& paths() const noexcept { return paths_; }
+
+ private:
+  // Other bits of the hash choose the worker and the flow's place in the table.
+  static constexpr std::uint32_t kSpread = 0x9e3779b1;
+  std::array<NextHopId, kPlaces> places_{};
+  const std::vector<Path> paths_;
 };
 
 struct RouteTable {
-  Lpm<NextHopId> prefixes;              // both families
-  std::vector<NextHop> next_hops;       // by NextHopId; 0 is "none"
+  Lpm<NextHopId> prefixes;                               // both families
+  std::vector<NextHop> next_hops;                        // by NextHopId; 0 is "none"
+  std::vector<std::shared_ptr<const PathGroup>> groups;  // by NextHop::group
   Lpm<bool> pools;                      // every IPPool's prefix; true where natOutgoing
   std::vector<net::be32> tunnel_peers;  // sorted by raw value: nodes from which IPIP is accepted
   net::Address masquerade_v4, masquerade_v6;  // this node's address towards the outside
@@ -61,6 +93,12 @@ struct RouteTable {
   }
   [[nodiscard]] const NextHop& at(NextHopId id) const noexcept {
     return next_hops[id < next_hops.size() ? id : 0];
+  }
+  // The flow's own where there are several.
+  [[nodiscard]] NextHopId find(const net::Address& destination, std::uint32_t hash) const noexcept {
+    const NextHopId id = find(destination);
+    const NextHop& hop = at(id);
+    return hop.kind == NextHopKind::several ? groups[hop.group]->choose(hash) : id;
   }
   // Calico's natOutgoing: the source is in a pool that asks for it, the destination in no pool at
   // all.

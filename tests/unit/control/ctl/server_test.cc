@@ -260,6 +260,26 @@ TEST_F(CtlTest, RoutesShowTheTunnel) {
   EXPECT_NE(report_text("routes", routes, false).find("192.0.2.2"), std::string::npos);
 }
 
+TEST_F(CtlTest, RoutesShowSeveralPathsAndWhatIsAskedFor) {
+  bench.routes->next_hops.resize(5);
+  bench.routes->next_hops[2].gateway = ip("192.0.2.7");
+  bench.routes->next_hops[2].kind = bench.routes->next_hops[3].kind = tables::NextHopKind::link;
+  bench.routes->next_hops[4].kind = tables::NextHopKind::several;
+  bench.routes->groups = {std::make_shared<tables::PathGroup>(
+      std::vector<tables::PathGroup::Path>{{2, 1, 7}, {3, 1, 8}})};
+  bench.routes->prefixes.set(*net::Prefix::parse("10.2.0.0/16"), 4);
+  const auto asked = [&](const char* to) { return ask({{"command", "routes"}, {"to", to}}); };
+  const json routes = asked("10.2.3.0/24")["result"];
+  ASSERT_EQ(routes.size(), 1U);
+  EXPECT_EQ(routes[0]["kind"], "several");
+  ASSERT_EQ(routes[0]["paths"].size(), 2U);
+  EXPECT_EQ(routes[0]["paths"][0]["gateway"], "192.0.2.7");
+  EXPECT_NEAR(routes[0]["paths"][1]["share"].get<double>(), 0.5, 0.06);
+  EXPECT_NE(report_text("routes", routes, false).find("192.0.2.7"), std::string::npos);
+  EXPECT_EQ(asked("10.0.0.0/8")["result"].size(), 2U);
+  EXPECT_EQ(asked("nowhere")["error"], "to: \"nowhere\" is no address or prefix");
+}
+
 TEST_F(CtlTest, FlowsAreChosenByPodServiceAndProtocol) {
   const auto count = [&](json request) {
     request["command"] = "flows";
