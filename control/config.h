@@ -35,6 +35,7 @@ struct Config {
   bool masquerade_all = false;  // masquerade-all
   bool udp_cleanup = true;
   bool count_policy_drops = false;       // count-policy-drops
+  std::uint32_t routes_max = 1'200'000;  // routes-max: prefixes taken from Linux
   std::uint32_t min_sync_period_ms = 1;  // between builds; kube-proxy's minSyncPeriod
 };
 

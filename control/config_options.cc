@@ -153,6 +153,17 @@ auto set_folder(Place place) {
   };
 }
 
+Result<void> set_pod_mtu(Config& c, const Values& v) {
+  if (v.back() == "auto") {
+    c.dataplane.pod_mtu = 0;
+    return {};
+  }
+  const auto value = number_between(v.back(), 1280, 9000);
+  if (!value) return tl::unexpected(value.error());
+  c.dataplane.pod_mtu = static_cast<std::uint16_t>(*value);
+  return {};
+}
+
 Result<void> set_port_range(Config& c, const Values& v) {
   const std::string& text = v.back();
   const auto dash = text.find('-');
@@ -254,6 +265,9 @@ void add_objects(std::vector<Option>& all, const Config& d) {
   all.push_back({section, "count-policy-drops", nullptr, text(d.count_policy_drops),
                  "count refused packets by policy: podwire_policy_drops_total, podwirectl policies",
                  set_truth(FIELD(count_policy_drops))});
+  all.push_back({section, "routes-max", "N", text(d.routes_max),
+                 "limit of prefixes taken from Linux's routing table",
+                 set_number(16, 16777216, FIELD(routes_max))});
   all.push_back({section, "min-sync-period-ms", "N", text(d.min_sync_period_ms),
                  "shortest time between two builds of the tables, milliseconds; what changes in "
                  "it comes into force together",
@@ -268,9 +282,9 @@ void add_ports(std::vector<Option>& all, const Config& d) {
                  set_text(FIELD(dataplane.uplink_device))});
   all.push_back({section, "host-tap", "NAME", d.dataplane.host_tap_name,
                  "name of the device that carries the node's own traffic", set_host_tap});
-  all.push_back({section, "pod-mtu", "BYTES", text(d.dataplane.pod_mtu),
-                 "MTU of a pod's interface; 1480 leaves room for IPIP on a 1500 network",
-                 set_number(1280, 9000, FIELD(dataplane.pod_mtu))});
+  all.push_back({section, "pod-mtu", "BYTES", "auto",
+                 "MTU of a pod's interface; auto: the network's, less 20 where a pool tunnels",
+                 set_pod_mtu});
   all.push_back({section, "workers", "N", text(d.dataplane.worker_count),
                  "number of workers; left out when worker-cores names them",
                  set_number(1, 64, FIELD(dataplane.worker_count))});

@@ -4,25 +4,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "control/linux_routes.h"
 #include "dataplane/net/address.h"
 #include "dataplane/net/beside_host.h"
 
 namespace podwire::control {
 
-struct LinuxRoute {
-  net::Prefix destination;
-  net::Address gateway;  // unspecified of its family (has_gateway false): on the link
-  bool has_gateway = false;
-  bool through_host_tap = false;  // device is the host tap: out of the uplink for us
-  bool blackhole = false;
-  std::uint32_t metric = 0;
-  std::uint8_t protocol = 0;  // rtm_protocol; podwired's own (kRouteProtocol) are not mirrored
-  bool operator==(const LinuxRoute&) const = default;
-  auto operator<=>(const LinuxRoute&) const = default;
-};
 struct LinuxNeighbour {
   net::Address address;
   net::Mac mac;
@@ -38,7 +29,9 @@ struct LinuxAddress {
   auto operator<=>(const LinuxAddress&) const = default;
 };
 struct LinuxState {
-  std::vector<LinuxRoute> routes;          // main table; multicast and podwired's own left out
+  // Of the main table; multicast and podwired's own left out. Goes on changing: what is compared
+  // and copied here is the table, not what is in it.
+  std::shared_ptr<LinuxRoutes> routes = std::make_shared<LinuxRoutes>();
   std::vector<LinuxNeighbour> neighbours;  // of the host tap, with a usable Ethernet address
   std::vector<LinuxAddress> addresses;     // of every device: this node's own (loopback left out)
   std::vector<LinuxAddress> host_tap_addresses;  // those of them that the host tap carries

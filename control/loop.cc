@@ -74,8 +74,9 @@ class Loop::Control final : public ObjectSink {
     if (any && state_.store.synced) publisher_.objects_changed();
   }
   void linux_changed() {
-    state_.linux_state = network_.state();
-    publisher_.linux_changed();
+    const bool others = state_.linux_state != network_.state();
+    if (others) state_.linux_state = network_.state();
+    publisher_.linux_changed(others);
   }
   void published(const Changes& changes, const std::vector<net::Address>& wanted_neighbours) {
     network_.follow(state_.store, changes, *state_.snapshot->services, wanted_neighbours);

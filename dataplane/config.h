@@ -49,7 +49,7 @@ struct DataplaneConfig {
   std::uint32_t fragment_datagrams = 1024;  // incomplete datagrams, per worker
   std::uint32_t affinity_entries = 65536;
   std::uint16_t masquerade_port_min = 32768, masquerade_port_max = 65535;
-  std::uint16_t pod_mtu = 1480;
+  std::uint16_t pod_mtu = 0;  // 0: the host tap's, less a tunnel's header where a pool tunnels
   // ICMP errors that podwire makes, per worker; Linux's net.ipv4.icmp_msgs_per_sec and _burst.
   std::uint32_t icmp_errors_per_second = 1000, icmp_error_burst = 50;
   bool tcp_pickup = false;  // admit TCP that is already under way (after a restart)

@@ -11,7 +11,7 @@
 namespace podwire::control::build {
 
 struct Builder::State {
-  explicit State(const Config& c) : config(c), services(c) {}
+  explicit State(const Config& c) : config(c), services(c), routes(c) {}
 
   const Config& config;
   PortsBuilder ports;
@@ -24,7 +24,7 @@ struct Builder::State {
   ThisNode self;
   PortsBuilder::Result port_result;
   RoutesBuilder::Result route_result;
-  std::vector<Problem> port_problems, route_problems;
+  std::vector<Problem> port_problems;
 };
 
 Builder::Builder(const Config& config) : state_(std::make_unique<State>(config)) {}
@@ -44,9 +44,9 @@ Built Builder::build(const Inputs& inputs) {
     s.port_problems.clear();
     s.port_result = s.ports.build(inputs, s.port_problems);
   }
-  if (ports_change || changes.nodes || changes.ip_pools) {
-    s.route_problems.clear();
-    s.route_result = s.routes.build(inputs, s.self, s.port_result, s.route_problems);
+  const bool others = ports_change || changes.nodes || changes.ip_pools || changes.service_cidrs;
+  if (others || !inputs.changed_routes.empty()) {
+    s.route_result = s.routes.build(inputs, s.self, s.port_result, others);
   }
   const auto services = s.services.build(inputs, s.self, self_changed);
   const auto policies = s.policies.build(inputs);
@@ -68,7 +68,7 @@ Built Builder::build(const Inputs& inputs) {
   built.stale_flows = services.stale_flows;
   built.wanted_neighbours = s.route_result.wanted_neighbours;
   built.problems = s.port_problems;
-  built.problems.insert(built.problems.end(), s.route_problems.begin(), s.route_problems.end());
+  s.routes.add_problems(inputs, built.problems);
   s.services.add_problems(built.problems);
   if (inputs.store.synced && !s.self.known) {
     built.problems.push_back({"Node " + s.self.name,

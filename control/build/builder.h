@@ -22,9 +22,10 @@ struct Inputs {
   const std::vector<Attachment>& attachments;
   bool attachments_changed = false;
   const LinuxState& linux_state;
-  bool linux_changed = false;
+  bool linux_changed = false;  // anything but routes
   std::shared_ptr<io::Port> uplink, host_tap;
   net::Mac uplink_mac;
+  std::vector<net::Prefix> changed_routes = {};  // LinuxRoutes::take_changes()
 };
 
 // A message about an object that is well formed but contradicts another, or cannot be served.

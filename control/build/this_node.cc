@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "dataplane/net/headers.h"
+
 namespace podwire::control::build {
 namespace {
 
@@ -38,6 +40,16 @@ std::set<net::Prefix> service_ranges(const Config& config, const Store& store) {
     all.insert(range.cidrs.begin(), range.cidrs.end());
   }
   return all;
+}
+
+std::uint16_t pod_mtu(const Config& config, const Store& store, const LinuxState& linux_state) {
+  if (config.dataplane.pod_mtu != 0) return config.dataplane.pod_mtu;
+  const bool tunnels =
+      std::any_of(store.ip_pools.begin(), store.ip_pools.end(),
+                  [](const auto& item) { return item.second.ipip != kube::TunnelMode::never; });
+  constexpr int kLeast = 1280;  // RFC 8200 section 5
+  const int mtu = linux_state.host_tap_mtu - (tunnels ? int{sizeof(net::Ipv4)} : 0);
+  return static_cast<std::uint16_t>(std::max(mtu, kLeast));
 }
 
 ThisNode describe_this_node(const Config& config, const Store& store,

@@ -35,4 +35,8 @@ std::optional<net::Address> internal_ip(const kube::Node& node, net::Family fami
 // Where ClusterIPs come from: service-range and the cluster's ServiceCIDRs.
 std::set<net::Prefix> service_ranges(const Config& config, const Store& store);
 
+// Of a pod's interface: as configured, or computed as Calico does, from the network's and the
+// largest overhead in use, CrossSubnet's too.
+std::uint16_t pod_mtu(const Config& config, const Store& store, const LinuxState& linux_state);
+
 }  // namespace podwire::control::build

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "control/build/this_node.h"
 #include "control/log.h"
 
 namespace podwire::control {
@@ -346,7 +347,7 @@ void Attacher::add(const cni::Request& request, const Done& done) {
   fresh.pod = full_name(request);
   fresh.ips = std::move(*ips);
   fresh.mac = pod_mac(fresh.ips);
-  fresh.mtu = state_.config.dataplane.pod_mtu;
+  fresh.mtu = build::pod_mtu(state_.config, state_.store, state_.linux_state);
   // The record first: whatever happens from here on, the address cannot be given out twice.
   if (const auto written = records_.write(fresh); !written) {
     undo(std::move(fresh));

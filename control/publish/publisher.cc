@@ -57,8 +57,8 @@ void Publisher::attachments_changed() {
   build_at(Clock::now());
 }
 
-void Publisher::linux_changed() {
-  linux_changed_ = true;
+void Publisher::linux_changed(bool others) {
+  linux_changed_ |= others;
   objects_changed();
 }
 
@@ -104,7 +104,8 @@ void Publisher::build() {
                       .linux_changed = std::exchange(linux_changed_, false),
                       .uplink = state_.dataplane.uplink(),
                       .host_tap = state_.dataplane.host_tap(),
-                      .uplink_mac = state_.dataplane.uplink_mac()});
+                      .uplink_mac = state_.dataplane.uplink_mac(),
+                      .changed_routes = state_.linux_state.routes->take_changes()});
   last_built_ = Clock::now();
   const auto took = last_built_ - begin;
   state_.last_build_time = std::chrono::duration_cast<std::chrono::microseconds>(took);

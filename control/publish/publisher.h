@@ -33,7 +33,8 @@ class Publisher {
   void objects_changed();  // a build is due, at once or when the sync period is over
   void synced();           // at once
   void attachments_changed();
-  void linux_changed();
+  // Linux's routes; `others`: its addresses or neighbours too.
+  void linux_changed(bool others);
   // Calls back, once and not before this returns, when what is known now is in force.
   void when_in_force(std::function<void()> told);
   [[nodiscard]] LoopHooks hooks();

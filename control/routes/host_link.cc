@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -22,7 +23,7 @@ std::uint8_t family_of(const net::Address& address) {
 
 // Linux makes and removes these by itself, with their address or device.
 bool is_made_by_linux(const KernelRoute& r) {
-  return r.route.protocol == RTPROT_KERNEL || r.route.protocol == kRouteProtocol;
+  return r.protocol == RTPROT_KERNEL || r.protocol == kRouteProtocol;
 }
 
 Result<void> set_up(Netlink& netlink, int device) {
@@ -64,32 +65,15 @@ Result<void> remove_address(Netlink& netlink, const KernelAddress& address, int 
   return netlink.request(message);
 }
 
-Result<void> put_route(Netlink& netlink, const KernelRoute& r, int device) {
+Result<void> put_route_on(Netlink& netlink, const KernelRoute& route, int device) {
   Message message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
-  auto& header = message.header<rtmsg>();
-  header.rtm_family = family_of(r.route.destination.address);
-  header.rtm_dst_len = r.route.destination.length;
-  header.rtm_table = RT_TABLE_MAIN;
-  header.rtm_protocol = r.route.protocol;
-  header.rtm_scope = r.scope;
-  header.rtm_type = r.type;
-  header.rtm_flags = r.flags;
-  if (r.route.destination.length > 0) message.put(RTA_DST, r.route.destination.address);
-  message.put_u32(RTA_OIF, static_cast<std::uint32_t>(device));
-  if (r.route.metric != 0) message.put_u32(RTA_PRIORITY, r.route.metric);
-  if (r.has_preferred_source) message.put(RTA_PREFSRC, r.preferred_source);
-  if (!r.route.has_gateway) return netlink.request(message);
-  if (r.route.gateway.family() == r.route.destination.family()) {
-    message.put(RTA_GATEWAY, r.route.gateway);
-  } else {
-    struct {
-      std::uint16_t family = AF_INET6;
-      std::uint8_t address[16];
-    } via;
-    std::memcpy(via.address, r.route.gateway.bytes.data(), sizeof via.address);
-    message.put_bytes(RTA_VIA, &via, sizeof via);
-  }
+  put_route(message, route, device);
   return netlink.request(message);
+}
+
+bool has_gateway(const KernelRoute& route) {
+  return std::any_of(route.says.paths.begin(), route.says.paths.end(),
+                     [](const LinuxPath& path) { return path.has_gateway; });
 }
 
 std::string conf(const char* family, const std::string& device, const char* key) {
@@ -140,13 +124,13 @@ Result<void> HostLink::move(Mirror& mirror, int from, int to) {
   // Gateways must be reachable before routes through them: those on the link go first.
   for (const bool with_gateway : {false, true}) {
     for (const KernelRoute& r : *routes) {
-      if (is_made_by_linux(r) || r.route.has_gateway != with_gateway) continue;
-      const auto put = put_route(*netlink_, r, to);
+      if (is_made_by_linux(r) || has_gateway(r) != with_gateway) continue;
+      const auto put = put_route_on(*netlink_, r, to);
       if (put || netlink_->last_error() == EEXIST) continue;
       // One odd route is no reason to stay off the network.
-      log(LogLevel::warning,
-          "route " + r.route.destination.to_string() + " cannot be moved to the " +
-              (to == mirror.host_tap_index() ? "host tap" : "uplink") + ": " + put.error().message);
+      log(LogLevel::warning, "route " + r.destination.to_string() + " cannot be moved to the " +
+                                 (to == mirror.host_tap_index() ? "host tap" : "uplink") + ": " +
+                                 put.error().message);
     }
   }
   return {};

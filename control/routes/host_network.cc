@@ -8,9 +8,9 @@ namespace podwire::control::routes {
 
 HostNetwork::HostNetwork(boost::asio::io_context& io, const Config& config, std::string uplink,
                          std::function<void()> changed)
-    : mirror_(io, config.dataplane.host_tap_name,
+    : mirror_(io, config.dataplane.host_tap_name, config.routes_max,
               [this] {
-                if (learned_) routes_.settle(mirror_);
+                if (mirror_.take_own_changes() && learned_) routes_.settle(mirror_);
                 changed_();
               }),
       link_(config.dataplane.host_tap_name, std::move(uplink), config.node_addresses),

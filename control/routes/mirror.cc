@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 
@@ -25,96 +26,20 @@ constexpr std::size_t kMaxResolving = 4096;
 constexpr std::uint16_t kUsable =
     NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
 
-net::Address unspecified(std::uint8_t family) {
-  return family == AF_INET ? net::Address::from_v4(net::be32{}) : net::Address{};
+bool works(const ifinfomsg& link) {
+  constexpr unsigned kWorks = IFF_UP | IFF_RUNNING;  // up, with a carrier
+  return (link.ifi_flags & kWorks) == kWorks;
 }
-
-// The first usable next hop of a route with several.
-struct Hop {
-  int device = 0;
-  std::optional<net::Address> gateway;
-  std::uint32_t flags = 0;
-};
-
-std::optional<net::Address> payload_address(const void* bytes, std::size_t size) {
-  if (size == 16) return net::Address::from_v6(bytes);
-  if (size != 4) return std::nullopt;
-  std::uint32_t raw;
-  std::memcpy(&raw, bytes, 4);
-  return net::Address::from_v4(net::be32::from_raw(raw));
+bool is_over(const KernelRoute& route, int device) {
+  return std::any_of(route.says.paths.begin(), route.says.paths.end(),
+                     [&](const LinuxPath& path) { return path.device == device; });
 }
-
-std::optional<net::Address> via(const nlattr* attribute) {
-  if (attribute == nullptr || mnl_attr_get_payload_len(attribute) < sizeof(rtvia)) return {};
-  const auto* value = static_cast<const rtvia*>(mnl_attr_get_payload(attribute));
-  return payload_address(value->rtvia_addr,
-                         mnl_attr_get_payload_len(attribute) - sizeof(value->rtvia_family));
+bool is_on_host_tap(const KernelRoute& route) {
+  return !route.says.paths.empty() && route.says.paths.front().through_host_tap;
 }
-
-std::optional<Hop> first_of_many(const nlattr* attribute) {
-  const auto* hop = static_cast<const rtnexthop*>(mnl_attr_get_payload(attribute));
-  int left = mnl_attr_get_payload_len(attribute);
-  for (; RTNH_OK(hop, left); left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop)) {
-    if ((hop->rtnh_flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)) != 0) continue;
-    Hop found{hop->rtnh_ifindex, std::nullopt, hop->rtnh_flags};
-    const auto* inner = reinterpret_cast<const nlattr*>(RTNH_DATA(hop));
-    int inner_left = static_cast<int>(hop->rtnh_len) - static_cast<int>(sizeof(rtnexthop));
-    for (; mnl_attr_ok(inner, inner_left);
-         inner_left -= MNL_ALIGN(inner->nla_len), inner = mnl_attr_next(inner)) {
-      if (mnl_attr_get_type(inner) == RTA_GATEWAY) {
-        found.gateway =
-            payload_address(mnl_attr_get_payload(inner), mnl_attr_get_payload_len(inner));
-      } else if (mnl_attr_get_type(inner) == RTA_VIA) {
-        found.gateway = via(inner);
-      }
-    }
-    return found;
-  }
-  return std::nullopt;
-}
-
-std::optional<KernelRoute> parse_route(const nlmsghdr& message) {
-  const auto& header = *static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message));
-  const Attributes attributes(message, sizeof(rtmsg));
-  const std::uint32_t table = attributes.u32(RTA_TABLE).value_or(header.rtm_table);
-  if (table != RT_TABLE_MAIN || (header.rtm_flags & RTM_F_CLONED) != 0) return std::nullopt;
-  if (header.rtm_family != AF_INET && header.rtm_family != AF_INET6) return std::nullopt;
-  KernelRoute found;
-  found.type = header.rtm_type;
-  found.scope = header.rtm_scope;
-  found.flags = header.rtm_flags & RTNH_F_ONLINK;
-  LinuxRoute& route = found.route;
-  const auto destination = attributes.address(RTA_DST).value_or(unspecified(header.rtm_family));
-  route.destination = net::Prefix::around(destination, header.rtm_dst_len);
-  route.metric = attributes.u32(RTA_PRIORITY).value_or(0);
-  route.protocol = header.rtm_protocol;
-  route.gateway = unspecified(header.rtm_family);
-  if (const auto source = attributes.address(RTA_PREFSRC)) {
-    found.preferred_source = *source;
-    found.has_preferred_source = true;
-  }
-  if (header.rtm_type == RTN_BLACKHOLE || header.rtm_type == RTN_UNREACHABLE ||
-      header.rtm_type == RTN_PROHIBIT) {
-    route.blackhole = true;
-    return found;
-  }
-  if (header.rtm_type != RTN_UNICAST || destination.is_multicast()) return std::nullopt;
-  std::optional<Hop> hop;
-  if (const nlattr* many = attributes.find(RTA_MULTIPATH)) {
-    hop = first_of_many(many);
-  } else if ((header.rtm_flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)) == 0) {
-    hop = Hop{static_cast<int>(attributes.u32(RTA_OIF).value_or(0)),
-              attributes.address(RTA_GATEWAY), 0};
-    if (!hop->gateway) hop->gateway = via(attributes.find(RTA_VIA));
-  }
-  if (!hop) return std::nullopt;
-  found.device = hop->device;
-  found.flags |= hop->flags & RTNH_F_ONLINK;
-  if (hop->gateway) {
-    route.gateway = *hop->gateway;
-    route.has_gateway = true;
-  }
-  return found;
+std::optional<net::Address> source_of(const KernelRoute& route) {
+  if (!route.has_preferred_source) return std::nullopt;
+  return route.preferred_source;
 }
 
 std::optional<KernelAddress> parse_address(const nlmsghdr& message) {
@@ -132,26 +57,31 @@ std::optional<KernelAddress> parse_address(const nlmsghdr& message) {
 
 }  // namespace
 
-Mirror::Mirror(boost::asio::io_context& io, std::string host_tap, std::function<void()> changed)
+Mirror::Mirror(boost::asio::io_context& io, std::string host_tap, std::size_t route_limit,
+               std::function<void()> changed)
     : io_(io),
       host_tap_(std::move(host_tap)),
       changed_(std::move(changed)),
       read_timer_(io),
-      probe_timer_(io) {}
+      probe_timer_(io),
+      routes_(std::make_shared<LinuxRoutes>(route_limit)) {
+  state_.routes = routes_;
+}
 
 Mirror::~Mirror() {
   stop();
 }
 
 Result<void> Mirror::start() {
-  auto events = Netlink::open({RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR,
-                               RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE});
+  auto events =
+      Netlink::open({RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP});
   if (!events) return tl::unexpected(events.error());
   auto requests = Netlink::open();
   if (!requests) return tl::unexpected(requests.error());
   events_ = std::move(*events);
   requests_ = std::move(*requests);
-  if (auto read = read_all(); !read) return read;
+  if (auto done = read(kAll); !done) return done;
   descriptor_ = std::make_unique<boost::asio::posix::stream_descriptor>(io_, events_->descriptor());
   listen();
   probe();
@@ -169,22 +99,29 @@ void Mirror::stop() {
 }
 
 Result<void> Mirror::read_links() {
-  return requests_->dump(
+  Devices devices;
+  const auto read = requests_->dump(
       RTM_GETLINK, AF_UNSPEC,
       [&](const nlmsghdr& message) {
         const auto& header = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
-        if ((header.ifi_flags & IFF_LOOPBACK) != 0) loopbacks_.insert(header.ifi_index);
+        working_[header.ifi_index] = works(header);
+        if ((header.ifi_flags & IFF_LOOPBACK) != 0) devices.loopbacks.insert(header.ifi_index);
         const Attributes attributes(message, sizeof(ifinfomsg));
         const nlattr* name = attributes.find(IFLA_IFNAME);
         if (name == nullptr || host_tap_ != mnl_attr_get_str(name)) return;
-        host_tap_index_ = header.ifi_index;
+        devices.host_tap = header.ifi_index;
         host_tap_mtu_ = static_cast<std::uint16_t>(
             std::min<std::uint32_t>(attributes.u32(IFLA_MTU).value_or(1500), 0xffff));
       },
       [&] {
-        loopbacks_.clear();
-        host_tap_index_ = 0;
+        working_.clear();
+        devices = {};
       });
+  if (!read) return read;
+  host_tap_index_ = devices.host_tap;
+  if (devices != devices_) due_ |= kRoutes;
+  devices_ = std::move(devices);
+  return {};
 }
 
 Result<void> Mirror::read_addresses() {
@@ -196,34 +133,32 @@ Result<void> Mirror::read_addresses() {
       [&] { addresses_.clear(); });
 }
 
+// What is read twice, or comes again as an event, does no harm: see LinuxRoutes.
 Result<void> Mirror::read_routes() {
-  const auto restart = [&] {
-    routes_.clear();
-    own_routes_.clear();
-  };
-  restart();
+  const auto objects = requests_->dump(
+      RTM_GETNEXTHOP, AF_UNSPEC, [&](const nlmsghdr& message) { objects_.apply(message); },
+      [&] { objects_.clear(); });
+  if (!objects) log(LogLevel::debug, "nexthop objects: " + objects.error().message);
+  std::map<net::Prefix, std::optional<net::Address>> own;
+  routes_->begin_reading();
   for (const std::uint8_t family : {AF_INET, AF_INET6}) {
-    std::vector<KernelRoute> found;
-    auto read = requests_->dump(
+    const auto read = requests_->dump(
         RTM_GETROUTE, family,
         [&](const nlmsghdr& message) {
-          if (auto route = parse_route(message)) found.push_back(*route);
+          const auto route = parse_route(message, objects_, devices_);
+          if (!route) return;
+          if (route->protocol != kRouteProtocol) {
+            routes_->read(route->destination, route->says, route->metric, route->protocol);
+          } else if (is_on_host_tap(*route)) {
+            own[route->destination] = source_of(*route);
+          }
         },
-        [&] { found.clear(); });
+        [] {});
     if (!read) return read;
-    for (KernelRoute& r : found) {
-      if (r.route.protocol == kRouteProtocol) {
-        if (r.device == host_tap_index_) {
-          own_routes_[r.route.destination] =
-              r.has_preferred_source ? std::optional(r.preferred_source) : std::nullopt;
-        }
-        continue;
-      }
-      if (!r.route.blackhole && loopbacks_.contains(r.device)) continue;
-      r.route.through_host_tap = r.device != 0 && r.device == host_tap_index_;
-      routes_.push_back(r.route);
-    }
   }
+  routes_->end_reading();
+  if (own != own_routes_) own_changed_ = true;
+  own_routes_ = std::move(own);
   return {};
 }
 
@@ -233,13 +168,26 @@ Result<void> Mirror::read_neighbours() {
       [&] { neighbours_.clear(); });
 }
 
-Result<void> Mirror::read_all() {
-  for (const auto part : {&Mirror::read_links, &Mirror::read_addresses, &Mirror::read_routes,
-                          &Mirror::read_neighbours}) {
-    if (auto read = (this->*part)(); !read) return read;
+// Links first: what else there is to read may show there.
+Result<void> Mirror::read(unsigned parts) {
+  due_ |= parts;
+  const std::array<std::pair<Part, Result<void> (Mirror::*)()>, 4> all{
+      {{kLinks, &Mirror::read_links},
+       {kAddresses, &Mirror::read_addresses},
+       {kRoutes, &Mirror::read_routes},
+       {kNeighbours, &Mirror::read_neighbours}}};
+  for (const auto& item : all) {
+    if ((due_ & item.first) == 0) continue;
+    if (auto done = (this->*item.second)(); !done) return done;
+    due_ &= ~item.first;
   }
-  state_ = assemble();
   return {};
+}
+
+Result<void> Mirror::read_now() {
+  auto done = read(kAll);
+  if (done) state_ = assemble();
+  return done;
 }
 
 // Returns whether a next hop may be another.
@@ -266,7 +214,6 @@ bool Mirror::on_neighbour(const nlmsghdr& message) {
 LinuxState Mirror::assemble() const {
   LinuxState state;
   state.routes = routes_;
-  std::sort(state.routes.begin(), state.routes.end());
   for (const auto& [address, known] : neighbours_) {
     state.neighbours.push_back({address, known.mac});
   }
@@ -289,7 +236,7 @@ void Mirror::listen() {
         const auto received = events_->receive([&](const nlmsghdr& m) { on_event(m); });
         if (received == Netlink::Received::overrun) {
           log(LogLevel::warning, "netlink events were lost: reading Linux's tables anew");
-          read_soon();
+          read_soon(kAll);
         }
         tell();
         if (descriptor_ != nullptr) listen();
@@ -302,50 +249,98 @@ void Mirror::on_event(const nlmsghdr& message) {
     case RTM_DELNEIGH:
       on_neighbour(message);
       break;
-    case RTM_NEWLINK:
-    case RTM_DELLINK:
-    case RTM_NEWADDR:
-    case RTM_DELADDR:
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
-      read_soon();
+      on_route(message);
+      break;
+    case RTM_NEWNEXTHOP:
+    case RTM_DELNEXTHOP:
+      if (objects_.apply(message)) read_soon(kRoutes);
+      break;
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+      on_link(message);
+      break;
+    case RTM_NEWADDR:
+      read_soon(kAddresses);
+      break;
+    case RTM_DELADDR:  // IPv4: with the routes that prefer it as their source
+      read_soon(kAddresses | kRoutes);
       break;
     default:
       break;
   }
 }
 
-void Mirror::read_soon() {
-  if (std::exchange(read_due_, true)) return;
-  read_timer_.expires_after(kBurst);
-  const auto read = [this](const boost::system::error_code& error) {
-    if (error) return;
-    read_due_ = false;
-    const LinuxState before = state_;
-    const auto own_before = own_routes_;
-    if (const auto done = read_all(); !done) {
-      log(LogLevel::warning, done.error().message);
-      state_ = before;
-      read_due_ = true;
-      read_timer_.expires_after(kReadAgain);
-      read_timer_.async_wait([this](const boost::system::error_code& e) {
-        if (e) return;
-        read_due_ = false;
-        read_soon();
-      });
-      return;
+// When a device stops working or goes, Linux drops routes of IPv4 over it without a message.
+void Mirror::on_link(const nlmsghdr& message) {
+  read_soon(kLinks);
+  const auto& header = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
+  const bool now = message.nlmsg_type == RTM_NEWLINK && works(header);
+  if (std::exchange(working_[header.ifi_index], now) == now) return;
+  routes_->for_each_saying([&](const std::shared_ptr<const LinuxPaths>& says) {
+    for (const LinuxPath& path : says->paths) {
+      if (path.device == header.ifi_index) due_ |= kRoutes;
     }
-    if (state_ != before || own_routes_ != own_before) changed_();
-  };
-  read_timer_.async_wait(read);
+  });
+}
+
+void Mirror::on_route(const nlmsghdr& message) {
+  const bool comes = message.nlmsg_type == RTM_NEWROUTE;
+  const bool replaces = comes && (message.nlmsg_flags & NLM_F_REPLACE) != 0;
+  const auto route = parse_route(message, objects_, devices_);
+  if (!route || route->protocol == kRouteProtocol) {
+    // In place of one of another kind, perhaps.
+    if (replaces && is_of_main_table(message)) read_soon(kRoutes);
+    if (!route || !is_on_host_tap(*route)) return;
+    own_changed_ = true;
+    if (comes) {
+      own_routes_[route->destination] = source_of(*route);
+    } else {
+      own_routes_.erase(route->destination);
+    }
+    return;
+  }
+  if (!comes) {
+    routes_->remove(route->destination, route->says, route->metric, route->protocol);
+    if (routes_->has_room_again()) read_soon(kRoutes);
+    return;
+  }
+  using Add = LinuxRoutes::Add;
+  const bool appends = (message.nlmsg_flags & NLM_F_APPEND) != 0;
+  routes_->add(route->destination, route->says, route->metric, route->protocol,
+               replaces  ? Add::replace
+               : appends ? Add::append
+                         : Add::create);
+}
+
+void Mirror::read_soon(unsigned parts) {
+  due_ |= parts;
+  if (std::exchange(read_waits_, true)) return;
+  read_timer_.expires_after(kBurst);
+  read_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) read_due();
+  });
+}
+
+void Mirror::read_due() {
+  read_waits_ = false;
+  if (const auto done = read(0); !done) {
+    log(LogLevel::warning, done.error().message);
+    read_waits_ = true;
+    read_timer_.expires_after(kReadAgain);
+    read_timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) read_due();
+    });
+  }
+  tell();
 }
 
 void Mirror::tell() {
-  if (read_due_) return;  // the reading will
   LinuxState now = assemble();
-  if (now == state_) return;
+  if (now != state_) own_changed_ = true;
   state_ = std::move(now);
-  changed_();
+  if (own_changed_ || routes_->changed()) changed_();
 }
 
 Result<std::vector<KernelRoute>> Mirror::routes_of(int device) {
@@ -355,8 +350,8 @@ Result<std::vector<KernelRoute>> Mirror::routes_of(int device) {
     auto read = requests_->dump(
         RTM_GETROUTE, family,
         [&](const nlmsghdr& message) {
-          auto route = parse_route(message);
-          if (route && route->device == device) found.push_back(*route);
+          const auto route = parse_route(message, objects_, {});
+          if (route && is_over(*route, device)) found.push_back(*route);
         },
         [&] { found.clear(); });
     if (!read) return tl::unexpected(read.error());

@@ -1,6 +1,7 @@
 // Linux's routes, neighbours and addresses as podwire's own: read once, then kept by events.
-// Neighbours follow each event; a change of routes, addresses or devices is read anew as a whole,
-// once for a burst. Lost events (ENOBUFS) lead to a full reading. Control thread only.
+// Routes and neighbours follow each event. Addresses and devices are read anew, once for a burst;
+// routes are when Linux drops them without a word: with an address, a device, a nexthop object, or
+// when events were lost (ENOBUFS). Control thread only.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -11,22 +12,15 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/linux_state.h"
 #include "control/routes/netlink.h"
+#include "control/routes/route_messages.h"
 
 namespace podwire::control::routes {
 
-// A route as Linux holds it, with what is needed to put it elsewhere.
-struct KernelRoute {
-  LinuxRoute route;
-  int device = 0;  // ifindex; 0: none
-  std::uint8_t scope = 0, type = 0;
-  std::uint32_t flags = 0;  // RTNH_F_ONLINK
-  net::Address preferred_source;
-  bool has_preferred_source = false;
-};
 struct KernelAddress {
   LinuxAddress address;
   int device = 0;
@@ -37,20 +31,23 @@ struct KernelAddress {
 class Mirror {
  public:
   // `changed` is called from the event loop whenever state() became another.
-  Mirror(boost::asio::io_context& io, std::string host_tap, std::function<void()> changed);
+  Mirror(boost::asio::io_context& io, std::string host_tap, std::size_t route_limit,
+         std::function<void()> changed);
   ~Mirror();
 
   // Reads everything and begins to listen. state() is complete afterwards.
   Result<void> start();
   void stop();
   // Reads everything now rather than when the events of a change have come in.
-  Result<void> read_now() { return read_all(); }
+  Result<void> read_now();
   [[nodiscard]] const LinuxState& state() const { return state_; }
 
   // podwired's own routes on the host tap (kRouteProtocol), with their preferred source.
   [[nodiscard]] const std::map<net::Prefix, std::optional<net::Address>>& own_routes() const {
     return own_routes_;
   }
+  // Whether they, or anything of state() but its routes, have changed since the last call.
+  bool take_own_changes() { return std::exchange(own_changed_, false); }
   // What a device holds now; read from the kernel.
   Result<std::vector<KernelRoute>> routes_of(int device);
   Result<std::vector<KernelAddress>> addresses_of(int device);
@@ -68,15 +65,20 @@ class Mirror {
     bool stale = false;
   };
 
-  Result<void> read_all();
+  enum Part : unsigned { kLinks = 1, kAddresses = 2, kRoutes = 4, kNeighbours = 8, kAll = 15 };
+
+  Result<void> read(unsigned parts);
   Result<void> read_links();
   Result<void> read_addresses();
   Result<void> read_routes();
   Result<void> read_neighbours();
   void listen();
   void on_event(const nlmsghdr& message);
+  void on_link(const nlmsghdr& message);
+  void on_route(const nlmsghdr& message);
   bool on_neighbour(const nlmsghdr& message);
-  void read_soon();
+  void read_soon(unsigned parts);
+  void read_due();
   void tell();
   void ask(const net::Address& neighbour);
   void probe();
@@ -88,15 +90,19 @@ class Mirror {
   std::optional<Netlink> events_, requests_;
   std::unique_ptr<boost::asio::posix::stream_descriptor> descriptor_;
   boost::asio::steady_timer read_timer_, probe_timer_;
-  bool read_due_ = false;
+  unsigned due_ = 0;  // parts to be read
+  bool read_waits_ = false;
   unsigned probe_round_ = 0;
 
   int host_tap_index_ = 0;
   std::uint16_t host_tap_mtu_ = 1500;
-  std::set<int> loopbacks_;
+  std::map<int, bool> working_;  // devices: up, with a carrier
+  Devices devices_;  // as routes were last read by
+  NexthopObjects objects_;
   std::vector<KernelAddress> addresses_;
-  std::vector<LinuxRoute> routes_;
+  const std::shared_ptr<LinuxRoutes> routes_;
   std::map<net::Prefix, std::optional<net::Address>> own_routes_;
+  bool own_changed_ = false;
   std::map<net::Address, Known> neighbours_;
   std::set<net::Address> wanted_;
   std::map<net::Address, unsigned> resolving_;  // until this probe round

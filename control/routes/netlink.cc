@@ -1,5 +1,6 @@
 #include "control/routes/netlink.h"
 
+#include <linux/nexthop.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -8,8 +9,8 @@
 namespace podwire::control::routes {
 namespace {
 
-constexpr std::size_t kBufferBytes = 65536;   // of one answer; the kernel fills up to 32 KiB
-constexpr int kEventBytes = 4 * 1024 * 1024;  // of events that wait for us
+constexpr std::size_t kBufferBytes = 65536;    // of one answer; the kernel fills up to 32 KiB
+constexpr int kEventBytes = 32 * 1024 * 1024;  // of events that wait for us: some 40,000
 constexpr timeval kAnswerTimeout{2, 0};
 constexpr unsigned kDumpAttempts = 10;
 
@@ -135,6 +136,9 @@ Result<bool> Netlink::dump_once(std::uint16_t type, std::uint8_t family, const E
       break;
     case RTM_GETROUTE:
       message.header<rtmsg>().rtm_family = family;
+      break;
+    case RTM_GETNEXTHOP:
+      message.header<nhmsg>().nh_family = family;
       break;
     default:
       message.header<ndmsg>().ndm_family = family;

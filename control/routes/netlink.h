@@ -32,7 +32,7 @@ class Message {
   [[nodiscard]] nlmsghdr* raw() { return header_; }
 
  private:
-  alignas(nlmsghdr) std::array<char, 1024> buffer_{};
+  alignas(nlmsghdr) std::array<char, 4096> buffer_{};
   nlmsghdr* header_;
 };
 

@@ -243,6 +243,13 @@ void add_control(Families& out, const State& state) {
               static_cast<double>(state.snapshot->services->frontends.size()));
     out.gauge("routes", "Prefixes in the route table.",
               static_cast<double>(state.snapshot->routes->prefixes.size()));
+    const LinuxRoutes& routes = *state.linux_state.routes;
+    out.gauge("linux_routes", "Prefixes taken from Linux's routing table.",
+              static_cast<double>(routes.prefixes()));
+    out.gauge("linux_routes_limit", "How many may be: routes-max.",
+              static_cast<double>(routes.limit()));
+    out.gauge("linux_routes_refused", "Prefixes left out since there is no room for them.",
+              static_cast<double>(routes.refused()));
   }
 }
 

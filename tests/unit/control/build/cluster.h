@@ -1,6 +1,7 @@
 // A small cluster, and the builder of its node "n1" run over it.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,9 +48,45 @@ struct Cluster {
     store.synced = true;
     linux_state.addresses =
         linux_state.host_tap_addresses = {{ip("192.168.0.1"), 24}, {ip("fd99::1"), 64}};
-    linux_state.routes = {{prefix("192.168.0.0/24"), ip("0.0.0.0"), false, true, false, 0, 2},
-                          {prefix("fd99::/64"), ip("::"), false, true, false, 256, 2},
-                          {prefix("0.0.0.0/0"), ip("192.168.0.254"), true, true, false, 0, 3}};
+    route("192.168.0.0/24", {{}});
+    route("fd99::/64", {{}}, 256);
+    route("0.0.0.0/0", {{"192.168.0.254"}});
+  }
+
+  // As `ip route append`. A gateway of "" is the link; over another device than the host tap when
+  // `device` is not 1.
+  struct Via {
+    std::string gateway = "";
+    std::uint32_t weight = 1;
+    int device = 1;
+    bool usable = true;
+  };
+  static LinuxPaths saying(const net::Prefix& to, const std::vector<Via>& vias) {
+    LinuxPaths says;
+    for (const Via& via : vias) {
+      LinuxPath path;
+      path.has_gateway = !via.gateway.empty();
+      path.gateway = path.has_gateway ? ip(via.gateway) : ip(to.address.is_v4() ? "0.0.0.0" : "::");
+      path.through_host_tap = via.device == 1;
+      path.device = via.device;
+      path.weight = via.weight;
+      path.usable = via.usable;
+      says.paths.push_back(path);
+    }
+    std::sort(says.paths.begin(), says.paths.end());
+    says.blackhole = vias.empty();
+    return says;
+  }
+  void route(const std::string& to, const std::vector<Via>& vias, std::uint32_t metric = 0,
+             LinuxRoutes::Add how = LinuxRoutes::Add::append, std::uint8_t protocol = 3) {
+    linux_state.routes->add(prefix(to), saying(prefix(to), vias), metric, protocol, how);
+  }
+  void replace(const std::string& to, const std::vector<Via>& vias, std::uint8_t protocol = 3) {
+    route(to, vias, 0, LinuxRoutes::Add::replace, protocol);
+  }
+  void unroute(const std::string& to, const std::vector<Via>& vias, std::uint32_t metric = 0,
+               std::uint8_t protocol = 3) {
+    linux_state.routes->remove(prefix(to), saying(prefix(to), vias), metric, protocol);
   }
 
   // Objects from a manifest; what it says must be right.
@@ -78,9 +115,10 @@ struct Cluster {
     const bool first = builder == nullptr;
     if (first) builder = std::make_unique<Builder>(config);
     const Changes changes = writer.take_changes();
-    built = builder->build({store, changes, attachments, first || attachments_changed, linux_state,
-                            first || linux_changed, uplink, host_tap,
-                            *net::Mac::parse("02:00:00:00:00:01")});
+    built =
+        builder->build({store, changes, attachments, first || attachments_changed, linux_state,
+                        first || linux_changed, uplink, host_tap,
+                        *net::Mac::parse("02:00:00:00:00:01"), linux_state.routes->take_changes()});
     attachments_changed = linux_changed = false;
     return *built.snapshot;
   }

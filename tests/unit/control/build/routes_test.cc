@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <map>
+
+#include "control/build/this_node.h"
 #include "tests/unit/control/build/cluster.h"
 
 namespace podwire::control::build {
@@ -134,12 +137,10 @@ TEST_F(Routes, LinuxsRoutesAndNeighboursCarryTheRest) {
   EXPECT_EQ(to("192.168.0.51").kind, NextHopKind::unresolved);
   EXPECT_TRUE(to("192.168.0.51").gateway.is_unspecified());
   EXPECT_EQ(to("2001:db8::1").kind, NextHopKind::none);  // no IPv6 default route
-  auto& routes = cluster.linux_state.routes;
-  routes.push_back({prefix("10.77.0.0/16"), ip("192.168.0.50"), true, true, false, 10, 3});
-  routes.push_back({prefix("10.77.0.0/16"), ip("192.168.0.254"), true, true, false, 5, 3});
-  routes.push_back({prefix("10.78.0.0/16"), ip("0.0.0.0"), false, false, true, 0, 3});
-  routes.push_back({prefix("10.79.0.0/16"), ip("0.0.0.0"), false, false, false, 0, 3});
-  cluster.linux_changed = true;
+  cluster.route("10.77.0.0/16", {{"192.168.0.50"}}, 10);
+  cluster.route("10.77.0.0/16", {{"192.168.0.254"}}, 5);
+  cluster.route("10.78.0.0/16", {});
+  cluster.route("10.79.0.0/16", {{"", 1, 2}});
   EXPECT_EQ(to("10.77.1.1").gateway, ip("192.168.0.254"));  // the lower metric
   EXPECT_EQ(to("10.78.1.1").kind, NextHopKind::blackhole);
   EXPECT_EQ(to("10.79.1.1").kind, NextHopKind::host);  // behind another device of the node
@@ -162,6 +163,125 @@ TEST_F(Routes, NumbersStayWhileTheMeaningStays) {
   cluster.writer.remove(kube::Kind::node, "n2");
   EXPECT_NE(id_to("10.1.2.9"), before);
   EXPECT_GT(cluster.built.snapshot->route_generation, generation);
+}
+
+// What changed is worked on, and the rest of the table is the last one's.
+TEST_F(Routes, AChangeOfLinuxsRoutesTouchesNothingElse) {
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  cluster.route("10.77.0.0/16", {{"192.168.0.254"}});
+  cluster.route("10.80.0.0/16", {{"192.168.0.254"}});
+  const auto before = id_to("10.77.1.1");
+  const auto* shared = cluster.built.snapshot->routes->prefixes.exact(prefix("10.80.0.0/16"));
+  const auto generation = cluster.built.snapshot->route_generation;
+  cluster.replace("8.8.0.0/16", {{"192.168.0.50"}});
+  EXPECT_EQ(to("8.8.8.8").gateway, ip("192.168.0.50"));
+  EXPECT_EQ(to("8.8.8.8").kind, NextHopKind::unresolved);
+  EXPECT_EQ(cluster.built.wanted_neighbours.at(1), ip("192.168.0.50"));
+  EXPECT_EQ(table->prefixes.exact(prefix("10.80.0.0/16")), shared);
+  EXPECT_EQ(cluster.built.snapshot->route_generation, generation + 1);
+  cluster.replace("8.8.0.0/16", {{"192.168.0.254"}});
+  EXPECT_EQ(id_to("8.8.8.8"), before);
+  cluster.unroute("8.8.0.0/16", {{"192.168.0.254"}});
+  EXPECT_EQ(id_to("8.8.8.8"), before);  // the default route's
+  EXPECT_EQ(cluster.built.snapshot->routes->prefixes.exact(prefix("8.8.0.0/16")), nullptr);
+  // The way to a node moves: its range follows, though Linux has no route of it.
+  cluster.route("192.168.0.2/32", {{"192.168.0.50"}});
+  EXPECT_EQ(to("10.1.2.9").gateway, ip("192.168.0.50"));
+}
+
+TEST_F(Routes, SeveralNextHopsAreAGroupWithTheirWeights) {
+  neighbour("192.168.0.50", "02:00:00:00:00:50");
+  neighbour("192.168.0.51", "02:00:00:00:00:51");
+  cluster.route("10.77.0.0/16", {{"192.168.0.50"}, {"192.168.0.51", 3}});
+  const NextHop several = to("10.77.1.1");
+  ASSERT_EQ(several.kind, NextHopKind::several);
+  const auto& group = *table->groups.at(several.group);
+  std::map<std::string, unsigned> places;
+  for (const auto& path : group.paths()) {
+    EXPECT_EQ(table->at(path.id).kind, NextHopKind::link);
+    places[table->at(path.id).gateway.to_string()] = group.places_of(path.id);
+  }
+  EXPECT_EQ(places["192.168.0.50"] + places["192.168.0.51"], tables::PathGroup::kPlaces);
+  EXPECT_NEAR(places["192.168.0.50"], tables::PathGroup::kPlaces / 4, 45);
+  const auto id = id_to("10.77.1.1");
+  cluster.route("10.78.0.0/16", {{"192.168.0.51", 3}, {"192.168.0.50"}});
+  EXPECT_EQ(id_to("10.78.1.1"), id);
+  // One that is dead leaves all to the other, as a route of its own.
+  cluster.replace("10.77.0.0/16", {{"192.168.0.50"}, {"192.168.0.51", 3, 1, false}});
+  EXPECT_EQ(to("10.77.1.1").gateway, ip("192.168.0.50"));
+  // Those that are no longer used are forgotten at the next complete draft, members and all.
+  cluster.replace("10.78.0.0/16", {{"192.168.0.50"}});
+  cluster.build();
+  cluster.linux_changed = true;
+  cluster.build();
+  EXPECT_TRUE(cluster.built.snapshot->routes->groups.empty());
+}
+
+// A block that bird has learned: the pool says how its node is reached.
+TEST_F(Routes, LearnedBlocksGoAsTheirPoolSays) {
+  constexpr std::uint8_t kBird = 12;
+  constexpr auto kReplace = LinuxRoutes::Add::replace;
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  cluster.route("10.1.7.0/26", {{"192.168.0.2"}}, 32, kReplace, kBird);
+  cluster.route("10.1.3.64/26", {{"192.168.0.254"}}, 32, kReplace, kBird);  // n3's, by a router
+  cluster.route("10.1.9.0/26", {{"192.168.0.254"}}, 32, kReplace, kBird);   // a stranger's
+  cluster.route("10.2.9.0/26", {{"192.168.0.2"}}, 32, kReplace, kBird);     // of no pool
+  EXPECT_EQ(to("10.1.7.1").kind, NextHopKind::link);
+  pool("Always");
+  EXPECT_EQ(to("10.1.7.1").kind, NextHopKind::tunnel);
+  EXPECT_EQ(to("10.1.7.1").tunnel_destination, ip("192.168.0.2").v4());
+  EXPECT_EQ(to("10.1.3.65").kind, NextHopKind::tunnel);
+  EXPECT_EQ(to("10.1.3.65").tunnel_destination, ip("172.16.0.3").v4());
+  EXPECT_EQ(to("10.1.9.1").kind, NextHopKind::link);
+  EXPECT_EQ(to("10.2.9.1").kind, NextHopKind::link);
+  pool("CrossSubnet");
+  EXPECT_EQ(to("10.1.7.1").kind, NextHopKind::link);
+  EXPECT_EQ(to("10.1.3.65").kind, NextHopKind::tunnel);
+  pool("Never");
+  EXPECT_EQ(to("10.1.3.65").kind, NextHopKind::link);
+  // Its node is not known any more: nobody there would unpack.
+  pool("Always");
+  cluster.writer.remove(kube::Kind::node, "n2");
+  EXPECT_EQ(to("10.1.7.1").kind, NextHopKind::link);
+  // Linux says that the block is gone: the node's range is what is left.
+  cluster.unroute("10.1.3.64/26", {{"192.168.0.254"}}, 32, kBird);
+  EXPECT_EQ(to("10.1.3.65").kind, NextHopKind::tunnel);
+  EXPECT_EQ(table->prefixes.exact(prefix("10.1.3.64/26")), nullptr);
+}
+
+TEST_F(Routes, ServicePrefixesAreNeverLearnedBack) {
+  cluster.config.service_ranges = {prefix("10.96.0.0/16")};
+  cluster.route("10.96.5.0/24", {{"192.168.0.254"}}, 32, LinuxRoutes::Add::replace, 12);
+  cluster.route("10.96.6.0/24", {{"192.168.0.254"}});  // by hand
+  cluster.build();
+  EXPECT_EQ(cluster.built.snapshot->routes->prefixes.exact(prefix("10.96.5.0/24")), nullptr);
+  EXPECT_NE(cluster.built.snapshot->routes->prefixes.exact(prefix("10.96.6.0/24")), nullptr);
+}
+
+TEST_F(Routes, SaysWhatIsPastTheLimit) {
+  cluster.linux_state.routes = std::make_shared<LinuxRoutes>(2);
+  for (const char* to : {"10.5.0.0/16", "10.6.0.0/16", "10.7.0.0/16"}) {
+    cluster.route(to, {{"192.168.0.254"}});
+  }
+  cluster.build();
+  EXPECT_EQ(cluster.problems(),
+            "Linux: has 1 prefixes more than routes-max, 2, lets in: packets to them take the way "
+            "of shorter prefixes\n");
+  EXPECT_EQ(to("10.7.0.1").kind, NextHopKind::none);
+}
+
+TEST_F(Routes, PodMtuIsTheNetworksLessWhatAPoolTakes) {
+  const auto mtu = [&] { return pod_mtu(cluster.config, cluster.store, cluster.linux_state); };
+  EXPECT_EQ(mtu(), 1500);
+  pool("CrossSubnet");
+  EXPECT_EQ(mtu(), 1480);
+  cluster.linux_state.host_tap_mtu = 9000;
+  EXPECT_EQ(mtu(), 8980);
+  pool("Never");
+  EXPECT_EQ(mtu(), 9000);
+  cluster.config.dataplane.pod_mtu = 1400;
+  EXPECT_EQ(mtu(), 1400);
 }
 
 TEST_F(Routes, MasqueradesFromPoolsToWhatIsInNone) {

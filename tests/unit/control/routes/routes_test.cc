@@ -5,7 +5,10 @@
 
 #include <array>
 #include <cstdio>
+#include <fstream>
 #include <iostream>
+#include <map>
+#include <random>
 #include <thread>
 
 #include "control/routes/host_network.h"
@@ -67,14 +70,37 @@ struct Running {
 };
 
 bool has_route(const LinuxState& state, const char* destination, const char* gateway) {
-  for (const LinuxRoute& r : state.routes) {
-    if (r.destination == *net::Prefix::parse(destination) && r.through_host_tap &&
-        r.has_gateway == (gateway != nullptr) &&
-        (gateway == nullptr || r.gateway == *net::Address::parse(gateway))) {
-      return true;
+  for (const LinuxRoute& r : state.routes->all_of(*net::Prefix::parse(destination))) {
+    for (const LinuxPath& path : r.says->paths) {
+      if (path.through_host_tap && path.has_gateway == (gateway != nullptr) &&
+          (gateway == nullptr || path.gateway == *net::Address::parse(gateway))) {
+        return true;
+      }
     }
   }
   return false;
+}
+
+// All that the mirror holds, a line each, in Linux's order.
+std::string text_of(const LinuxRoutes& routes) {
+  std::map<net::Prefix, std::string> lines;
+  routes.for_each([&](const net::Prefix& prefix, const LinuxRoute&) {
+    std::string& line = lines[prefix];
+    line = prefix.to_string();
+    for (const LinuxRoute& route : routes.all_of(prefix)) {
+      line += " [" + std::to_string(route.metric) + " proto " + std::to_string(route.protocol) +
+              (route.says->blackhole ? " blackhole" : "");
+      for (const LinuxPath& path : route.says->paths) {
+        line += " via " + (path.has_gateway ? path.gateway.to_string() : "-") + " dev " +
+                std::to_string(path.device) + " weight " + std::to_string(path.weight) +
+                (path.usable ? "" : " dead");
+      }
+      line += "]";
+    }
+  });
+  std::string all;
+  for (const auto& [prefix, line] : lines) all += line + "\n";
+  return all;
 }
 
 TEST(HostNetwork, MovesAddressesAndRoutesAndGivesThemBack) {
@@ -183,9 +209,8 @@ TEST(Mirror, FollowsRoutesNeighboursAndAddresses) {
     }));
     run("ip route add blackhole 10.8.0.0/16");
     EXPECT_TRUE(node.until([&] {
-      return std::any_of(state.routes.begin(), state.routes.end(), [](const LinuxRoute& r) {
-        return r.blackhole && r.destination == *net::Prefix::parse("10.8.0.0/16");
-      });
+      const auto* route = state.routes->find(*net::Prefix::parse("10.8.0.0/16"));
+      return route != nullptr && route->says->blackhole;
     }));
     run("ip link set podwire0 mtu 1400");
     EXPECT_TRUE(node.until([&] { return state.host_tap_mtu == 1400; }));
@@ -198,13 +223,143 @@ TEST(Mirror, ReadsAnewWhenEventsAreLost) {
     Running node;
     ASSERT_TRUE(node.network->start());
     // More than the socket's buffer holds while nobody reads.
-    run("for a in 1 2 3 4; do for b in $(seq 0 255); do for c in $(seq 0 16 255); do "
-        "echo route add 10.$a.$b.$c/28 via 192.0.2.7 dev podwire0; done; done; done | "
+    run("for a in 1 2 3 4 5; do for b in $(seq 0 255); do for c in $(seq 0 4 255); do "
+        "echo route add 10.$a.$b.$c/30 via 192.0.2.7 dev podwire0; done; done; done | "
         "ip -batch -");
     EXPECT_TRUE(node.until([&] {
-      return has_route(node.network->state(), "10.4.255.240/28", "192.0.2.7") &&
-             node.network->state().routes.size() > 16384;
+      return has_route(node.network->state(), "10.5.255.252/30", "192.0.2.7") &&
+             node.network->state().routes->prefixes() > 81'920;
     }));
+  });
+}
+
+// What the events of a history of `ip route` make of the mirror, and what the kernel itself lists
+// afterwards, read by a mirror that saw none of it.
+class Histories {
+ public:
+  // `drops`: also what makes Linux drop routes without a message, after which all is read anew;
+  // else the events alone must do.
+  Histories(unsigned seed, bool drops) : random_(seed), drops_(drops) {}
+
+  std::string commands(unsigned count) {
+    std::string all;
+    while (count-- > 0) all += one() + "\n";
+    return all;
+  }
+
+ private:
+  unsigned pick(unsigned count) { return static_cast<unsigned>(random_() % count); }
+  std::string gateway(bool v4) {
+    const std::string last = std::to_string(2 + pick(4));
+    return v4 ? "192.0.2." + last : "2001:db8::" + last;
+  }
+  std::string one() {
+    const bool v4 = pick(2) == 0;
+    if (drops_ && pick(40) == 0) {
+      const char* ups[] = {"up", "down"};
+      return std::string("link set eth1 ") + ups[pick(2)];
+    }
+    if (drops_ && pick(20) == 0) return nexthop(v4);
+    std::string to = v4 ? "10." + std::to_string(pick(3)) + ".0.0/" + std::to_string(16 - pick(3))
+                        : "fd0" + std::to_string(pick(3)) + "::/" + std::to_string(16 - pick(3));
+    const char* verbs[] = {"add", "add", "append", "append", "prepend", "replace", "del"};
+    const std::string verb = verbs[pick(7)];
+    std::string text = (v4 ? "route " : "-6 route ") + verb;
+    const unsigned kind = pick(10);
+    if (kind == 0) return text + " blackhole " + to + metric();
+    text += " " + to + metric();
+    if (verb == "del" && pick(2) == 0) return text;
+    if (kind == 1) return text + " dev eth1";
+    if (kind == 2) return text + " nhid " + std::to_string((v4 ? 1 : 11) + pick(4));
+    if (kind < 6) {
+      for (unsigned n = 0; n < 2 + pick(2); ++n) {
+        text +=
+            " nexthop via " + gateway(v4) + " dev podwire0 weight " + std::to_string(1 + pick(3));
+      }
+      return text;
+    }
+    return text + " via " + gateway(v4) + " dev podwire0" + (pick(3) == 0 ? " proto bird" : "");
+  }
+  std::string metric() { return pick(2) == 0 ? "" : " metric " + std::to_string(pick(3) * 10 + 5); }
+  std::string nexthop(bool v4) {
+    const unsigned base = v4 ? 1 : 11;
+    const std::string id = std::to_string(base + pick(2));
+    switch (pick(4)) {
+      case 0:
+        return "nexthop del id " + std::to_string(base + pick(4));
+      case 1:
+        return "nexthop replace id " + std::to_string(base + 2 + pick(2)) + " group " +
+               std::to_string(base) + ",3/" + std::to_string(base + 1);
+      default:
+        return "nexthop replace id " + id + " via " + gateway(v4) + " dev podwire0";
+    }
+  }
+  std::mt19937 random_;
+  const bool drops_;
+};
+
+TEST(Mirror, EqualsTheKernelsListAfterRandomHistories) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0; ip address add 2001:db8::1/64 dev eth0 nodad");
+    run("ip link add eth1 type veth peer name wire2; ip link set wire2 up; ip link set eth1 up");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    Running fresh;  // never started: only its mirror reads
+    for (unsigned round = 0; round < 60; ++round) {
+      std::ofstream("/tmp/podwire-routes-test.batch")
+          << Histories(round, round % 4 == 3).commands(60);
+      run("ip -force -batch /tmp/podwire-routes-test.batch >/dev/null 2>&1 || true");
+      Mirror second(fresh.io, "podwire0", 1000, [] {});
+      ASSERT_TRUE(second.start());
+      const std::string expected = text_of(*second.state().routes);
+      EXPECT_TRUE(node.until([&] { return text_of(*node.network->state().routes) == expected; }))
+          << "round " << round << "\nthe kernel has\n"
+          << expected << "the mirror\n"
+          << text_of(*node.network->state().routes);
+      if (testing::Test::HasFailure()) break;
+    }
+    unlink("/tmp/podwire-routes-test.batch");
+  });
+}
+
+TEST(Mirror, LetsInWhatThereIsRoomFor) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    Running node;
+    node.config.routes_max = 10;
+    node.network.emplace(node.io, node.config, "eth0", [] {});
+    ASSERT_TRUE(node.network->start());
+    const LinuxRoutes& routes = *node.network->state().routes;
+    run("for n in $(seq 1 20); do echo route add 10.$n.0.0/16 via 192.0.2.7 dev podwire0; done | "
+        "ip -batch -");
+    EXPECT_TRUE(node.until([&] { return routes.prefixes() + routes.refused() >= 20; }));
+    EXPECT_EQ(routes.prefixes(), 10U);
+    run("for n in $(seq 1 15); do echo route del 10.$n.0.0/16; done | ip -batch -");
+    EXPECT_TRUE(node.until([&] {
+      return routes.refused() == 0 && has_route(node.network->state(), "10.20.0.0/16", "192.0.2.7");
+    }));
+  });
+}
+
+TEST(HostNetwork, MovesRoutesOfSeveralNextHops) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0; ip address add 2001:db8::1/64 dev eth0 nodad");
+    run("ip route add 10.9.0.0/16 nexthop via 192.0.2.7 weight 2 nexthop via 192.0.2.8");
+    run("ip route add fd09::/16 nexthop via 2001:db8::7 nexthop via 2001:db8::8");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    const auto* route = node.network->state().routes->find(*net::Prefix::parse("10.9.0.0/16"));
+    ASSERT_NE(route, nullptr);
+    ASSERT_EQ(route->says->paths.size(), 2U);
+    EXPECT_EQ(route->says->paths[0].weight, 2U);
+    EXPECT_TRUE(route->says->paths[1].through_host_tap);
+    EXPECT_TRUE(has_route(node.network->state(), "fd09::/16", "2001:db8::8"));
+    node.network->stop();
+    const std::string back = run("ip route show 10.9.0.0/16");
+    EXPECT_NE(back.find("via 192.0.2.7 dev eth0 weight 2"), std::string::npos) << back;
+    EXPECT_NE(back.find("via 192.0.2.8 dev eth0 weight 1"), std::string::npos) << back;
+    EXPECT_NE(run("ip -6 route show fd09::/16").find("via 2001:db8::8 dev eth0"),
+              std::string::npos);
   });
 }
 
