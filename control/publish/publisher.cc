@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "control/log.h"
+#include "control/publish/denied_flows.h"
 
 namespace podwire::control {
 
@@ -16,6 +17,8 @@ namespace {
 
 // Workers pass a quiescent point once a round, microseconds apart, unless one is held up.
 constexpr auto kReclaim = 1ms;
+// Flows under way have met their next packet by then, and were ended by it, under its own reason.
+constexpr auto kIdleFor = 500ms;
 
 using PodAddresses = std::map<std::string, std::vector<net::Address>>;
 
@@ -37,6 +40,7 @@ Publisher::Publisher(boost::asio::io_context& io, State& state, StoreWriter& sto
       published_(std::move(published)),
       build_timer_(io),
       force_timer_(io),
+      sweep_timer_(io),
       builder_(state.config) {}
 
 // A single change is built at once. In a burst the next build waits: the control thread has at
@@ -126,6 +130,9 @@ void Publisher::publish(const Changes& changes, build::Built built) {
   problems_.tell(std::move(sentences));
   state_.build_problems = std::move(built.problems);
 
+  const auto policy = state_.snapshot->policy_generation;
+  const auto before = std::exchange(policy_generation_, policy);
+  next_force_.policy_moved |= before != 0 && before != policy;
   if (built.stale_flows) next_force_.stale_flows.push_back(std::move(built.stale_flows));
   for (auto& told : waiting_) next_force_.waiting.push_back(std::move(told));
   waiting_.clear();
@@ -157,13 +164,38 @@ void Publisher::reached_force() {
     state_.sync.ended_flows(ended, Clock::now() - begin);
     if (ended > 0) log(LogLevel::debug, "ended stale flows", "flows=" + std::to_string(ended));
   }
+  if (reached.policy_moved) sweep_denied_later();
   for (const auto& told : reached.waiting) told();
+}
+
+// Policy may change all the time, and the table of flows be large: between two sweeps there is more
+// time than one takes.
+void Publisher::sweep_denied_later() {
+  if (std::exchange(sweep_due_, true)) {
+    sweep_again_ = true;
+    return;
+  }
+  sweep_timer_.expires_after(std::max<Clock::duration>(kIdleFor, 3 * sweep_time_));
+  sweep_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !stopped_) sweep_denied();
+  });
+}
+
+void Publisher::sweep_denied() {
+  sweep_due_ = false;
+  const auto begin = Clock::now();
+  const std::size_t ended = state_.dataplane.erase_flows(denied_flows(*state_.snapshot));
+  sweep_time_ = Clock::now() - begin;
+  if (ended > 0)
+    log(LogLevel::info, "ended idle flows that policy forbids", "flows=" + std::to_string(ended));
+  if (std::exchange(sweep_again_, false)) sweep_denied_later();
 }
 
 void Publisher::stop() {
   stopped_ = true;
   build_timer_.cancel();
   force_timer_.cancel();
+  sweep_timer_.cancel();
 }
 
 }  // namespace podwire::control

@@ -48,17 +48,20 @@ class Publisher {
   struct InForce {
     std::vector<std::function<void()>> waiting;
     std::vector<std::function<bool(const observe::FlowRow&)>> stale_flows;
+    bool policy_moved = false;
   };
 
   void build_at(std::chrono::steady_clock::time_point at);
   void publish(const Changes& changes, build::Built built);
   void watch_for_force();
   void reached_force();
+  void sweep_denied_later();
+  void sweep_denied();
 
   State& state_;
   StoreWriter& store_;
   const Published published_;
-  boost::asio::steady_timer build_timer_, force_timer_;
+  boost::asio::steady_timer build_timer_, force_timer_, sweep_timer_;
   build::Builder builder_;
   ChangeLog problems_;
   ObjectSource* source_ = nullptr;
@@ -69,6 +72,9 @@ class Publisher {
   std::vector<std::function<void()>> waiting_;  // for the build that is due
   InForce next_force_;                          // for the last publication to be in force
   bool force_watched_ = false;
+  std::uint32_t policy_generation_ = 0;  // of the last publication; 0: there was none
+  bool sweep_due_ = false, sweep_again_ = false;
+  std::chrono::steady_clock::duration sweep_time_{};  // what the last one took
   bool stopped_ = false;
 };
 

@@ -44,8 +44,9 @@ class QuietDataplane final : public DataplaneLink {
       const std::function<bool(const observe::FlowRow&)>& /*wanted*/) override {
     return {};
   }
-  std::size_t erase_flows(const std::function<bool(const observe::FlowRow&)>& /*ends*/) override {
+  std::size_t erase_flows(const std::function<bool(const observe::FlowRow&)>& ends) override {
     ++erasures;
+    for (const observe::FlowRow& flow : rows) ended.push_back(ends(flow));
     return 0;
   }
   std::vector<TableFill> fills() override { return {}; }
@@ -53,6 +54,8 @@ class QuietDataplane final : public DataplaneLink {
   std::deque<std::unique_ptr<const tables::Snapshot>> published;
   bool moved_on = true;
   int reclaims = 0, erasures = 0;
+  std::vector<observe::FlowRow> rows;
+  std::vector<bool> ended;  // of each row, by the last calls of erase_flows
 };
 
 kube::Pod pod(const char* name) {
@@ -60,6 +63,16 @@ kube::Pod pod(const char* name) {
   p.meta.ns = "default";
   p.meta.name = name;
   return p;
+}
+
+observe::FlowRow flow(const char* from, const char* to, std::uint16_t port) {
+  observe::FlowRow row;
+  row.protocol = 6;
+  row.source = *net::Address::parse(from);
+  row.destination = *net::Address::parse("10.96.0.1");  // a Service's: no policy is about it
+  row.reply_source = *net::Address::parse(to);
+  row.reply_source_port = net::be16(port);
+  return row;
 }
 
 class PublisherTest : public testing::Test {
@@ -187,6 +200,35 @@ TEST_F(PublisherTest, AsksTheSourceToCompleteTheStoreBeforeEachBuild) {
   EXPECT_EQ(source.saw, std::set<std::string>{"default/a"});
   EXPECT_TRUE(state.store.pods.contains("default/made"));
   EXPECT_TRUE(store.pending().pods.empty());
+}
+
+TEST_F(PublisherTest, EndsIdleFlowsThatPolicyForbidsAndNoOthers) {
+  store.put(pod("a"));
+  Attachment attachment;
+  attachment.pod = "default/a";
+  attachment.ips = {*net::Address::parse("10.244.1.5")};
+  state.attachments.push_back(attachment);
+  LinuxAddress own;
+  own.address = *net::Address::parse("192.0.2.1");
+  state.linux_state.addresses = {own};
+  publisher.build();
+  dataplane.rows = {flow("10.244.2.9", "10.244.1.5", 80), flow("10.244.2.9", "10.244.1.5", 8080),
+                    flow("10.244.2.9", "10.244.1.6", 80), flow("192.0.2.1", "10.244.1.5", 80)};
+  kube::NetworkPolicy policy;
+  policy.meta.ns = "default";
+  policy.meta.name = "web";
+  policy.ingress = {{{}, {{6, kube::IntOrString{8080, {}}, 0}}, true}};
+  const auto began = std::chrono::steady_clock::now();
+  store.put(policy);
+  publisher.objects_changed();
+  ASSERT_TRUE(wait_for([&] { return dataplane.erasures == 1; }));
+  EXPECT_EQ(dataplane.ended, (std::vector<bool>{true, false, false, false}));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);  // a second, on a machine that is free
+  store.remove(kube::Kind::network_policy, "default/web");
+  publisher.objects_changed();
+  ASSERT_TRUE(wait_for([&] { return dataplane.erasures == 2; }));
+  EXPECT_EQ(dataplane.ended, (std::vector<bool>{true, false, false, false,  //
+                                                false, false, false, false}));
 }
 
 TEST_F(PublisherTest, BuildsNoMoreOnceStopped) {
