@@ -2,10 +2,9 @@
 #pragma once
 
 #include <istream>
-#include <map>
 #include <string>
 
-#include "control/cni/protocol.h"
+#include "cni-shim/configuration.h"
 
 namespace podwire::cni {
 
@@ -13,16 +12,10 @@ inline constexpr const char* kAbout =
     "podwire-cni: CNI plugin of podwire, for protocol versions 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0.\n"
     "It is executed by container runtimes; see conf/10-podwire.conflist.\n";
 
-using Environment = std::map<std::string, std::string>;  // the CNI_... variables that are set
-Environment read_environment();
-
 struct Outcome {
   std::string output;  // for standard output: a result, an error or nothing
   int exit_code = 0;
 };
 Outcome run(const Environment& environment, std::istream& input);
-
-// An ADD result as version `version` has it; `result` is that of 1.1.0.
-nlohmann::json convert_result(nlohmann::json result, const std::string& version);
 
 }  // namespace podwire::cni

@@ -2,14 +2,32 @@
 // control/cni, so that addresses outlive podwired. Control thread only.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "control/cni/wishes.h"
 #include "dataplane/io/port.h"
 #include "dataplane/net/address.h"
 
 namespace podwire::control {
+
+// A route of the pod's own table, by way of podwire. 0: the kernel's own choice.
+struct PodRoute {
+  net::Prefix to;
+  std::uint32_t mtu = 0, advmss = 0, priority = 0, table = 0;
+  bool operator==(const PodRoute&) const = default;
+};
+
+// A port of this node that leads to one of the pod (CNI's portMappings, a container's hostPort).
+struct HostPort {
+  std::optional<net::Address> address;  // none: where node ports are served
+  std::uint8_t protocol = 0;
+  std::uint16_t host_port = 0, pod_port = 0;
+  bool operator==(const HostPort&) const = default;
+};
 
 struct Attachment {
   std::string container_id, interface;  // together the key, as in the CNI specification
@@ -19,7 +37,10 @@ struct Attachment {
   net::Mac mac;
   std::vector<net::Address> ips;  // at most one per family
   std::uint16_t mtu = 1480;
-  std::shared_ptr<io::Port> port;  // null while its namespace cannot be opened
+  cni::Wishes wishes;                // as its ADD came with them; what follows is made of it
+  std::vector<PodRoute> routes;      // empty: a default route
+  std::vector<HostPort> host_ports;  // none twice on this node
+  std::shared_ptr<io::Port> port;    // null while its namespace cannot be opened
 };
 
 }  // namespace podwire::control

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "control/build/this_node.h"
+#include "control/cni/asked.h"
 #include "control/log.h"
 
 namespace podwire::control {
@@ -50,7 +51,7 @@ bool has_port_in(const tables::Snapshot* snapshot, const Attachment& attachment)
 }
 
 PodSide pod_side(const Attachment& a) {
-  return {a.netns, a.interface, a.mac, a.mtu, a.ips};
+  return {a.netns, a.interface, a.mac, a.mtu, a.ips, a.routes};
 }
 
 }  // namespace
@@ -66,7 +67,20 @@ nlohmann::json cni_result(const Attachment& attachment) {
     const char* gateway = ip.is_v4() ? kGatewayV4 : kGatewayV6;
     result["ips"].push_back(
         {{"address", net::Prefix::host(ip).to_string()}, {"gateway", gateway}, {"interface", 0}});
+    if (!attachment.routes.empty()) continue;
     result["routes"].push_back({{"dst", ip.is_v4() ? "0.0.0.0/0" : "::/0"}, {"gw", gateway}});
+  }
+  for (const PodRoute& route : attachment.routes) {
+    const bool v4 = route.to.address.is_v4();
+    result["routes"].push_back(
+        {{"dst", route.to.to_string()}, {"gw", v4 ? kGatewayV4 : kGatewayV6}});
+    const std::pair<const char*, std::uint32_t> numbers[] = {{"mtu", route.mtu},
+                                                             {"advmss", route.advmss},
+                                                             {"priority", route.priority},
+                                                             {"table", route.table}};
+    for (const auto& [key, number] : numbers) {
+      if (number != 0) result["routes"].back()[key] = number;
+    }
   }
   result["dns"] = nlohmann::json::object();
   return result;
@@ -152,7 +166,7 @@ void Attacher::end(const Name& name) {
 }
 
 void Attacher::handle(cni::Request request, Done done) {
-  if (request.command == "STATUS") return done(status());
+  if (request.command == "STATUS") return done(status(request));
   if (request.command == "GC") return collect_garbage(request, done);
   const Name name{request.container_id, request.interface};
   begin(name, [this, name, request = std::move(request), done = std::move(done)] {
@@ -290,6 +304,56 @@ tl::expected<std::vector<net::Address>, Reply> Attacher::take_addresses(const ku
   return old_sandbox && !asked_for ? take_free(pod) : take_named(*pod);
 }
 
+tl::expected<std::vector<net::Address>, Reply> Attacher::take_for(const cni::Request& request,
+                                                                  const kube::Pod* pod) {
+  const auto asked = asked_addresses(request.wishes);
+  if (!asked) return refuse(Code::config, asked.error().message);
+  if (asked->empty()) {
+    // A Pod's own addresses are those of its first interface.
+    const bool another =
+        std::any_of(state_.attachments.begin(), state_.attachments.end(),
+                    [&](const Attachment& a) { return a.container_id == request.container_id; });
+    return another ? take_free(pod) : take_addresses(pod);
+  }
+  if (!request.wishes.delegated) {
+    kube::Pod with_ips;
+    if (pod != nullptr) with_ips.meta = pod->meta;
+    with_ips.ips = *asked;
+    return take_named(with_ips);
+  }
+  for (std::size_t i = 0; i < asked->size(); ++i) {
+    if (ipam_.take((*asked)[i])) continue;
+    for (std::size_t taken = 0; taken < i; ++taken) ipam_.release((*asked)[taken]);
+    return refuse(Code::try_later,
+                  "address " + (*asked)[i].to_string() + " is taken by another pod still");
+  }
+  return *asked;
+}
+
+tl::expected<Attachment, Reply> Attacher::draft(const cni::Request& request) const {
+  Attachment fresh;
+  fresh.container_id = request.container_id;
+  fresh.interface = request.interface;
+  fresh.network = request.network;
+  fresh.netns = request.netns;
+  fresh.pod = full_name(request);
+  fresh.mtu = build::pod_mtu(state_.config, state_.store, state_.linux_state);
+  fresh.wishes = request.wishes;
+  if (const auto done = carry_over(request.wishes, fresh); !done) {
+    return refuse(Code::config, done.error().message);
+  }
+  for (const Attachment& other : state_.attachments) {
+    for (const HostPort& theirs : other.host_ports) {
+      for (const HostPort& ours : fresh.host_ports) {
+        if (apart(ours, theirs)) continue;
+        return refuse(Code::try_later, "hostPort " + to_string(ours) + " is taken by pod " +
+                                           (other.pod.empty() ? other.container_id : other.pod));
+      }
+    }
+  }
+  return fresh;
+}
+
 void Attacher::release(const std::vector<net::Address>& addresses) {
   for (const net::Address& address : addresses) ipam_.release(address);
 }
@@ -336,18 +400,14 @@ void Attacher::add(const cni::Request& request, const Done& done) {
     if (old.pod.empty() || old.pod != full_name(request) || !dead) continue;
     return forget(name_of(old), [this, request, done](const Reply&) { add(request, done); });
   }
-  auto ips = take_addresses(*pod);
+  auto drafted = draft(request);
+  if (!drafted) return done(drafted.error());
+  auto ips = take_for(request, *pod);
   if (!ips) return done(ips.error());
 
-  Attachment fresh;
-  fresh.container_id = request.container_id;
-  fresh.interface = request.interface;
-  fresh.network = request.network;
-  fresh.netns = request.netns;
-  fresh.pod = full_name(request);
+  Attachment fresh = std::move(*drafted);
   fresh.ips = std::move(*ips);
-  fresh.mac = pod_mac(fresh.ips);
-  fresh.mtu = build::pod_mtu(state_.config, state_.store, state_.linux_state);
+  if (fresh.mac.is_zero()) fresh.mac = pod_mac(fresh.ips);
   // The record first: whatever happens from here on, the address cannot be given out twice.
   if (const auto written = records_.write(fresh); !written) {
     undo(std::move(fresh));
@@ -402,6 +462,7 @@ void Attacher::finish_forgetting(const Attachment& attachment, const Done& done)
   state_.dataplane.erase_flows(
       [&](const observe::FlowRow& row) { return touches(row, attachment.ips); });
   if (!attachment.netns.empty() && access(attachment.netns.c_str(), F_OK) == 0) {
+    actions_.clear(pod_side(attachment));
     const auto removed = state_.dataplane.remove_tap(attachment.netns, attachment.interface);
     if (!removed) log(LogLevel::warning, removed.error().message, context(attachment));
   }
@@ -463,10 +524,11 @@ void Attacher::collect_garbage(const cni::Request& request, const Done& done) {
   one_done({});
 }
 
-Reply Attacher::status() {
+Reply Attacher::status(const cni::Request& request) {
   if (!state_.store.synced) {
     return {Code::not_available, "podwired has not read all objects yet", nullptr};
   }
+  if (request.wishes.delegated) return {};  // whether there are addresses, another knows
   const auto node = state_.store.nodes.find(state_.config.node_name);
   if (node == state_.store.nodes.end() || node->second.pod_cidrs.empty()) {
     return {Code::not_available,

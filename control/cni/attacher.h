@@ -28,6 +28,7 @@ class Attacher {
   struct PodSideActions {
     std::function<Result<void>(const PodSide&)> set_up = set_up_pod_side;
     std::function<Result<void>(const PodSide&)> check = check_pod_side;
+    std::function<void(const PodSide&)> clear = clear_pod_side;
   };
 
   Attacher(State& state, LoopHooks hooks);
@@ -53,16 +54,21 @@ class Attacher {
   void remove(const cni::Request& request, const Done& done);
   void check_one(const cni::Request& request, const Done& done);
   void collect_garbage(const cni::Request& request, const Done& done);
-  [[nodiscard]] cni::Reply status();
+  [[nodiscard]] cni::Reply status(const cni::Request& request);
 
   // The Pod of the request, null when the runtime named none; or why it cannot be attached now.
   tl::expected<const kube::Pod*, cni::Reply> pod_of(const cni::Request& request) const;
+  // Those of the caller's choice, of an IPAM plugin's, or podwired's own choice.
+  tl::expected<std::vector<net::Address>, cni::Reply> take_for(const cni::Request& request,
+                                                               const kube::Pod* pod);
   tl::expected<std::vector<net::Address>, cni::Reply> take_addresses(const kube::Pod* pod);
   tl::expected<std::vector<net::Address>, cni::Reply> take_named(const kube::Pod& pod);
   tl::expected<std::vector<net::Address>, cni::Reply> take_free(const kube::Pod* pod);
   void release(const std::vector<net::Address>& addresses);
   Result<void> open_port(Attachment& attachment);
   Attachment* find(const Name& name);
+  // Everything but addresses and port; or why it cannot be had.
+  tl::expected<Attachment, cni::Reply> draft(const cni::Request& request) const;
   void reply_in_force(const Name& name, const Done& done);
   [[nodiscard]] std::set<net::Address> reserved_for(const kube::Pod* pod) const;
   void undo(Attachment&& attachment);

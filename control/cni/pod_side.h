@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/attachments.h"
 #include "dataplane/net/address.h"
 #include "dataplane/result.h"
 
@@ -21,11 +22,16 @@ struct PodSide {
   net::Mac mac;
   std::uint16_t mtu = 1480;
   std::vector<net::Address> ips;  // at most one per family
+  std::vector<PodRoute> routes;   // empty: a default route for each family
 };
 
-// Idempotent: what is there already stays. The error names the namespace and the step.
+// Idempotent: what is there already stays. The error names the namespace and the step. Where
+// another interface has the default route already, this one's is for packets from its own addresses
+// alone.
 Result<void> set_up_pod_side(const PodSide& pod);
-// For CHECK: the interface is up with its addresses and default routes.
+// For CHECK: the interface is up with its addresses and routes.
 Result<void> check_pod_side(const PodSide& pod);
+// Takes away what would outlive the interface. No error: the namespace goes with the pod.
+void clear_pod_side(const PodSide& pod);
 
 }  // namespace podwire::control

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "control/cni/wishes.h"
+
 namespace podwire::cni {
 
 inline constexpr const char* kSocketName = "cni.sock";
@@ -70,6 +72,7 @@ struct Request {
   std::string pod_namespace, pod_name, pod_uid;  // of CNI_ARGS; empty when not given
   std::vector<std::string> addresses;            // CHECK: those of prevResult, "10.0.0.1/32"
   std::vector<AttachmentName> valid;             // GC: what stays
+  Wishes wishes;                                 // ADD
 };
 
 struct Reply {
@@ -87,7 +90,8 @@ inline nlohmann::json to_json(const Request& request) {
                       {"podNamespace", request.pod_namespace},
                       {"podName", request.pod_name},
                       {"podUid", request.pod_uid},
-                      {"addresses", request.addresses}};
+                      {"addresses", request.addresses},
+                      {"wishes", to_json(request.wishes)}};
   json["valid"] = nlohmann::json::array();
   for (const auto& name : request.valid) {
     json["valid"].push_back({{"containerId", name.container_id}, {"ifname", name.interface}});
@@ -177,6 +181,9 @@ inline std::optional<Request> parse_request(const std::string& line, std::string
     }
   }
   if (error.empty()) error = detail::read_valid(json, r.valid);
+  if (const auto found = json.find("wishes"); error.empty() && found != json.end()) {
+    r.wishes = read_wishes(*found, error);
+  }
   if (error.empty()) error = detail::check_request(r);
   if (!error.empty()) return std::nullopt;
   return r;
@@ -190,7 +197,7 @@ inline std::optional<Reply> parse_reply(const std::string& line) {
   Reply reply;
   reply.code = static_cast<Code>(code->get<unsigned>());
   if (!detail::read_text(json, "message", reply.message).empty()) return std::nullopt;
-  if (const auto result = json.find("result"); result != json.end()) reply.result = *result;
+  reply.result = json.value("result", nlohmann::json());
   return reply;
 }
 

@@ -14,6 +14,8 @@
 #include <optional>
 #include <system_error>
 
+#include "control/cni/asked.h"
+
 namespace podwire::control {
 namespace {
 
@@ -56,6 +58,7 @@ nlohmann::json to_json(const Attachment& attachment) {
                       {"pod", attachment.pod},
                       {"mac", attachment.mac.to_string()},
                       {"mtu", attachment.mtu},
+                      {"wishes", cni::to_json(attachment.wishes)},
                       {"ips", nlohmann::json::array()}};
   for (const auto& ip : attachment.ips) json["ips"].push_back(ip.to_string());
   return json;
@@ -89,6 +92,11 @@ std::optional<Attachment> from_json(const std::string& text) {
   }
   a.mac = *parsed_mac;
   a.mtu = mtu->get<std::uint16_t>();
+  if (const auto wishes = json.find("wishes"); wishes != json.end()) {
+    std::string error;
+    a.wishes = cni::read_wishes(*wishes, error);
+    if (!error.empty() || !carry_over(a.wishes, a)) return std::nullopt;
+  }
   for (const auto& ip : *ips) {
     const auto address =
         ip.is_string() ? net::Address::parse(ip.get<std::string>()) : std::optional<net::Address>{};

@@ -349,11 +349,10 @@ class Lab:
 
 
 def in_parallel(function, items, workers=4):
-    """Runs function(item) for all; raises the first error after all have ended."""
+    """function(item) for all, in their order; raises the first error after all have ended."""
     items = list(items)
     with concurrent.futures.ThreadPoolExecutor(min(workers, max(1, len(items)))) as pool:
-        for future in [pool.submit(function, item) for item in items]:
-            future.result()
+        return [f.result() for f in [pool.submit(function, item) for item in items]]
 
 
 class Capture:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+import cni_list  # noqa: E402, F401
 import lab  # noqa: E402
 import netns  # noqa: E402
 
@@ -74,6 +75,22 @@ class SmokeNode(lab.Node):
         result = self.cni("ADD", name, namespace, ("default", name))
         self.pods[name] = namespace
         return result["ips"][0]["address"].split("/")[0]
+
+    def plugin(self, **keys):
+        """podwire-cni in a network configuration list."""
+        return {"type": "podwire-cni", "runDir": str(self.run_dir),
+                "stateDir": str(self.folder / "state"), **keys}
+
+    def sandbox(self, name):
+        """A pod's network namespace before its ADD; returns its path."""
+        self.pods[name] = f"{self.prefix}-{name}"
+        netns.create(self.pods[name])
+        return netns.path(self.pods[name])
+
+    def left_behind(self):
+        """Files of attachments in state-dir."""
+        return sorted(str(f.relative_to(self.folder / "state"))
+                      for f in (self.folder / "state").rglob("*") if f.is_file())
 
     def ping(self, pod, address, timeout_s=2):
         return netns.run(self.pods[pod], ["ping", "-n", "-c", "1", "-W", str(timeout_s),

@@ -179,6 +179,93 @@ void read_line(int connection) {
   }
 }
 
+TEST_F(Shim, RefusesCapabilitiesThatItDoesNotHave) {
+  const auto refused = [&](const json& runtime, unsigned code, const std::string& sentence) {
+    auto config = configuration();
+    config["runtimeConfig"] = runtime;
+    expect_error(run(environment("ADD"), config.dump()), code, sentence);
+  };
+  refused(7, 7, "runtimeConfig: is not an object");
+  refused({{"cgroupPath", "/x"}}, 2,
+          "runtimeConfig.cgroupPath: \"/x\" is of a capability that podwire-cni does not have");
+  refused({{"deviceID", "0000:00:1f.6"}}, 2,
+          "runtimeConfig.deviceID: \"0000:00:1f.6\" has no meaning: a pod's port is no device of "
+          "the node");
+  refused({{"ips", "10.0.0.1"}}, 7, "runtimeConfig.ips is not a list");
+  refused({{"ips", {7}}}, 7, "runtimeConfig.ips[0] is not a string");
+  refused({{"mac", 7}}, 7, "runtimeConfig.mac is not a string");
+  refused({{"portMappings", {{{"hostPort", 65536}}}}}, 7,
+          "runtimeConfig.portMappings[0].hostPort 65536 is not a number from 0 to 65535");
+  refused({{"portMappings", {{{"HostPort", 65537}}}}}, 7,  // as containerd spells it
+          "runtimeConfig.portMappings[0].hostPort 65537 is not a number from 0 to 65535");
+  // What is harmless passes as far as podwired, which is not there.
+  refused({{"io.kubernetes.cri.pod-annotations", {{"a", "b"}}}, {"deviceID", ""}}, 11,
+          "podwired does not answer at " + run_dir() + "/cni.sock; is it running?");
+}
+
+TEST_F(Shim, RefusesBadResultsOfEarlierPlugins) {
+  const auto refused = [&](const json& previous, const std::string& sentence) {
+    auto config = configuration();
+    config["prevResult"] = previous;
+    expect_error(run(environment("ADD"), config.dump()), 7, sentence);
+  };
+  refused(7, "prevResult is not an object");
+  refused({{"cniVersion", "0.2.0"}},
+          "prevResult.cniVersion is \"0.2.0\", which podwire-cni does not speak");
+  refused({{"ips", {{{"address", 7}}}}}, "prevResult.ips[0].address is missing");
+  refused({{"ips", {{{"address", "10.0.0.1/8"}, {"interface", 1}}}}},
+          "prevResult.ips[0].interface is not the place of an interface");
+  refused({{"routes", {7}}}, "prevResult.routes[0] is not an object");
+  refused({{"interfaces", {{{"name", "eth0"}, {"sandbox", "/proc/1/ns/uts"}}}}},
+          "prevResult: an earlier plugin has made the interface eth0 already");
+}
+
+TEST_F(Shim, RefusesIpamThatIsNoPlugin) {
+  const auto refused = [&](const json& ipam, const std::string& sentence) {
+    auto config = configuration();
+    config["ipam"] = ipam;
+    expect_error(run(environment("ADD"), config.dump()), 7, sentence);
+  };
+  refused(7, "ipam: is not an object");
+  refused({{"type", 7}}, "ipam.type: is not a string");
+  refused({{"type", "../sh"}}, "ipam.type: \"../sh\" is not the name of a plugin");
+  refused({{"type", "nothing"}},
+          "ipam.type: there is no plugin \"nothing\" in CNI_PATH /opt/cni/bin");
+  EXPECT_TRUE(std::filesystem::is_empty(state_dir() + "/made-by-plugin"));
+}
+
+// An IPAM plugin of a few lines of shell, for what the real ones cannot be made to do.
+TEST_F(Shim, IpamThatBreaksIsNamedAndToldToTakeBack) {
+  const std::string log = folder.path + "/log";
+  const auto refused = [&](const std::string& program, unsigned code, const std::string& sentence) {
+    std::filesystem::remove(log);
+    const std::string path = folder.path + "/broken";
+    std::ofstream(path) << "#!/bin/sh\necho $CNI_COMMAND >>" << log
+                        << "\n[ $CNI_COMMAND = DEL ] && exit\n"
+                        << program << "\n";
+    std::filesystem::permissions(path, std::filesystem::perms::all);
+    auto config = configuration();
+    config["ipam"] = {{"type", "broken"}};
+    auto add = environment("ADD");
+    add["CNI_PATH"] = "/nowhere:" + folder.path;
+    expect_error(run(add, config.dump()), code, sentence);
+    std::ifstream said(log);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(said), {}), "ADD\nDEL\n") << program;
+    EXPECT_TRUE(std::filesystem::is_empty(state_dir() + "/made-by-plugin"));
+  };
+  refused("exit 3", 999, "ipam broken: ends with exit code 3");
+  refused("kill -9 $$", 999, folder.path + "/broken: died of Killed");
+  refused("echo no JSON", 6, "ipam broken: its result is not an object");
+  refused("echo '{\"code\":11,\"msg\":\"full\",\"details\":\"of pods\"}'; exit 1", 11,
+          "ipam broken: full: of pods");
+  refused("echo '{\"ips\":[]}'", 7, "ipam broken: its result has no address");
+  refused("echo '{\"ips\":[{\"address\":\"10.0.0.1/8\"},{\"address\":\"10.0.0.2/8\"}]}'", 7,
+          "ipam broken: its result has two addresses of one family, 10.0.0.2/8 is one of them: a "
+          "port of podwire has one");
+  refused("echo '{\"ips\":[{\"address\":\"10.0.0.1/8\"}]}'", 11,
+          "podwired does not answer at " + run_dir() + "/cni.sock; is it running?");
+}
+
 TEST_F(Shim, PeerThatHangsUpIsTriedLater) {
   const Peer peer(run_dir() + "/cni.sock", [](int connection) { read_line(connection); });
   expect_error(run("ADD"), 11, run_dir() + "/cni.sock: podwired hung up before it answered");
@@ -197,7 +284,7 @@ TEST_F(Shim, AddWithoutResultIsAnInternalError) {
     read_line(connection);
     EXPECT_EQ(write(connection, "{\"code\":0}\n", 11), 11);
   });
-  expect_error(run("ADD"), 999, "podwired answered ADD without a result");
+  expect_error(run("ADD"), 999, "podwired's result is not an object");
 }
 
 // podwired's server on a thread of its own, with a loop that publishes whenever somebody waits.
@@ -206,13 +293,14 @@ class WithServer : public Shim {
   WithServer() {
     bench.config.run_dir = run_dir();
     const auto nothing = [](const PodSide&) -> Result<void> { return {}; };
+    const auto clear = [](const PodSide&) {};
     LoopHooks hooks = bench.hooks();
     hooks.when_in_force = [this](std::function<void()> call) {
       bench.waiting.push_back(std::move(call));
       boost::asio::post(io, [this] { bench.settle(); });
     };
-    attacher =
-        std::make_unique<Attacher>(bench.state, hooks, Attacher::PodSideActions{nothing, nothing});
+    attacher = std::make_unique<Attacher>(bench.state, hooks,
+                                          Attacher::PodSideActions{nothing, nothing, clear});
     EXPECT_TRUE(attacher->restore());
     server = std::make_unique<CniServer>(io, run_dir(), *attacher);
     const auto listening = server->listen();

@@ -52,7 +52,8 @@ class AttacherTest : public testing::Test {
             [this](const PodSide&) -> Result<void> {
               if (!check_error.empty()) return fail(check_error);
               return {};
-            }};
+            },
+            [this](const PodSide& pod) { cleared.push_back(pod); }};
   }
   // podwired is stopped and started again.
   void restart() {
@@ -92,7 +93,7 @@ class AttacherTest : public testing::Test {
 
   Bench bench;
   std::string set_up_error, check_error;
-  std::vector<PodSide> set_up;
+  std::vector<PodSide> set_up, cleared;
   std::optional<Reply> answered;
   std::unique_ptr<Attacher> attacher;
 };
@@ -340,6 +341,97 @@ TEST_F(AttacherTest, CheckComparesWithWhatIsThere) {
   check.addresses.clear();
   check_error = "eth0: is down";
   EXPECT_EQ(ask(check).message, "eth0: is down");
+}
+
+TEST_F(AttacherTest, AddTakesWhatTheCallerAsksFor) {
+  auto add = request("ADD");
+  add.wishes.addresses = {"10.0.0.4", "fd00::6"};
+  add.wishes.mac = "02:00:00:00:00:09";
+  const Reply reply = ask(add);
+  ASSERT_EQ(reply.code, Code::ok) << reply.message;
+  EXPECT_EQ(reply.result["ips"][0]["address"], "10.0.0.4/32");
+  EXPECT_EQ(reply.result["interfaces"][0]["mac"], "02:00:00:00:00:09");
+  add.container_id = "c2";
+  EXPECT_EQ(ask(add).message, "Pod default/web: address 10.0.0.4 is taken by another pod");
+  add.wishes.addresses = {"10.77.0.4"};
+  EXPECT_EQ(ask(add).code, Code::address_refused) << "of no range of podwire's";
+  add.wishes.delegated = true;
+  add.wishes.routes = {{"10.0.0.0/8", 1400, 0, 0, 0}};
+  const Reply delegated = ask(add);
+  ASSERT_EQ(delegated.code, Code::ok) << delegated.message;
+  EXPECT_EQ(delegated.result["routes"].dump(),
+            R"([{"dst":"10.0.0.0/8","gw":"169.254.1.1","mtu":1400}])");
+  restart();
+  EXPECT_EQ(ask(add).result, delegated.result) << "what was asked for outlives podwired";
+  EXPECT_EQ(ask(request("ADD")).result, reply.result);
+  add.container_id = "c3";
+  EXPECT_EQ(ask(add).message, "address 10.77.0.4 is taken by another pod still");
+}
+
+TEST_F(AttacherTest, SecondInterfaceOfAPodHasAddressesOfItsOwn) {
+  bench.state.store.pods["default/web"].ips = {ip("10.0.0.5")};
+  bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] = "x";
+  EXPECT_EQ(ask(request("ADD")).result["ips"][0]["address"], "10.0.0.5/32");
+  auto second = request("ADD");
+  second.interface = "net1";
+  const Reply reply = ask(second);
+  ASSERT_EQ(reply.code, Code::ok) << reply.message;
+  EXPECT_EQ(reply.result["interfaces"][0]["name"], "net1");
+  EXPECT_NE(reply.result["ips"][0]["address"], "10.0.0.5/32");
+  second.command = "DEL";
+  EXPECT_EQ(ask(second).code, Code::ok);
+  EXPECT_EQ(bench.state.attachments.size(), 1U);
+}
+
+TEST_F(AttacherTest, AddNamesWhatCannotBe) {
+  const auto refused = [&](auto&& change) {
+    auto add = request("ADD");
+    change(add.wishes);
+    const Reply reply = ask(add);
+    EXPECT_EQ(reply.code, Code::config) << reply.message;
+    expect_nothing_left();
+    return reply.message;
+  };
+  EXPECT_EQ(refused([](auto& w) { w.addresses = {"10.0.0.300"}; }),
+            "ips: \"10.0.0.300\" is not an address");
+  EXPECT_EQ(refused([](auto& w) { w.addresses = {"224.0.0.1"}; }),
+            "ips: 224.0.0.1 cannot be a pod's");
+  EXPECT_EQ(refused([](auto& w) {
+              w.addresses = {"10.0.0.1", "10.0.0.2"};
+            }),
+            "ips: 10.0.0.1 and 10.0.0.2 are of one family: a port has one address of each");
+  EXPECT_EQ(refused([](auto& w) { w.mac = "01:00:5e:00:00:01"; }),
+            "mac 01:00:5e:00:00:01 is no interface's");
+  EXPECT_EQ(refused([](auto& w) { w.mac = "x"; }), "mac \"x\" is not an Ethernet address");
+  EXPECT_EQ(refused([](auto& w) { w.routes = {{"10.0.0.0/40"}}; }),
+            "routes: dst \"10.0.0.0/40\" is not a prefix");
+  EXPECT_EQ(refused([](auto& w) {
+              w.port_mappings = {{"", "ftp", 80, 80}};
+            }),
+            "portMappings: hostPort 80: protocol \"ftp\" is none of tcp, udp, sctp");
+  EXPECT_EQ(refused([](auto& w) {
+              w.port_mappings = {{"", "tcp", 80, 0}};
+            }),
+            "portMappings: hostPort 80: containerPort 0 is not a port");
+  EXPECT_EQ(refused([](auto& w) {
+              w.port_mappings = {{"here", "tcp", 80, 80}};
+            }),
+            "portMappings: hostPort 80: hostIP \"here\" is not an address");
+}
+
+TEST_F(AttacherTest, HostPortIsOnePods) {
+  auto add = request("ADD", "c1", "");
+  add.wishes.port_mappings = {{"127.0.0.1", "TCP", 8080, 80}};
+  ASSERT_EQ(ask(add).code, Code::ok);
+  auto other = request("ADD", "c2", "");
+  other.wishes.port_mappings = {{"", "tcp", 8080, 80}};
+  EXPECT_EQ(ask(other).message, "hostPort 8080/tcp is taken by pod c1");
+  other.wishes.port_mappings = {{"10.1.1.1", "tcp", 8080, 80}, {"127.0.0.1", "udp", 8080, 80}};
+  EXPECT_EQ(ask(other).code, Code::ok);
+  ask(request("DEL", "c2", ""));
+  ask(request("DEL", "c1", ""));
+  other.wishes.port_mappings = {{"0.0.0.0", "tcp", 8080, 80}};
+  EXPECT_EQ(ask(other).code, Code::ok);
 }
 
 TEST_F(AttacherTest, GarbageIsWhatIsNotValidInItsNetwork) {

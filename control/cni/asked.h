@@ -1,0 +1,19 @@
+// What an ADD asks for, checked: texts to addresses, ports and routes. Control thread only.
+#pragma once
+
+#include "control/attachments.h"
+#include "dataplane/result.h"
+
+namespace podwire::control {
+
+// Fills in mac, routes and host_ports of the attachment where the wishes name them. The error is a
+// sentence that names the field.
+Result<void> carry_over(const cni::Wishes& wishes, Attachment& attachment);
+// The addresses that are asked for; at most one of a family.
+Result<std::vector<net::Address>> asked_addresses(const cni::Wishes& wishes);
+// True when no port of the node could lead to both.
+bool apart(const HostPort& a, const HostPort& b);
+// "8080/tcp", "192.0.2.1:8080/udp"
+std::string to_string(const HostPort& port);
+
+}  // namespace podwire::control
