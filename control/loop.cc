@@ -79,7 +79,8 @@ class Loop::Control final : public ObjectSink {
     publisher_.linux_changed(others);
   }
   void published(const Changes& changes, const std::vector<net::Address>& wanted_neighbours) {
-    network_.follow(state_.store, changes, *state_.snapshot->services, wanted_neighbours);
+    network_.follow(state_.store, changes, *state_.snapshot->services, state_.attachments,
+                    wanted_neighbours);
     front_.published(changes, store_);
   }
   void poll_events();

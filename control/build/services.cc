@@ -182,9 +182,14 @@ std::shared_ptr<const tables::Service> ServicesBuilder::compile(
   };
   made->cluster = backends(sets.cluster);
   made->local = backends(sets.local);
-  const std::string key =
+  const std::string number =
       made->name + "/" + protocol_name(port.protocol) + (family == net::Family::v4 ? "/4" : "/6");
-  auto& kept = compiled_[key];
+  return keep(number, std::move(made));
+}
+
+std::shared_ptr<const tables::Service> ServicesBuilder::keep(
+    const std::string& number, std::shared_ptr<tables::Service> made) {
+  auto& kept = compiled_[number];
   made->id = kept == nullptr ? next_id_++ : kept->id;
   if (kept == nullptr || !equal(*kept, *made)) kept = std::move(made);
   return kept;
@@ -263,40 +268,49 @@ void ServicesBuilder::remove(const std::string& name, tables::ServiceTable& tabl
   cluster_ips_.erase(name);
 }
 
+void ServicesBuilder::forget(const std::string& owner, tables::ServiceTable& table) {
+  remove(owner, table);
+  const std::string prefix = owner + ":";
+  for (auto it = compiled_.lower_bound(prefix);
+       it != compiled_.end() && it->first.starts_with(prefix);) {
+    it = compiled_.erase(it);
+  }
+}
+
+// Only what differs is touched, so that a change of endpoints copies a few shards.
+void ServicesBuilder::set_frontends(const std::string& owner, Frontends frontends,
+                                    tables::ServiceTable& table) {
+  std::set<FrontendKey, KeyOrder>& keys = keys_[owner];
+  std::set<FrontendKey, KeyOrder> now;
+  for (auto& [key, frontend] : frontends) {
+    wanted_[key].by_service[owner] = std::move(frontend);
+    put(key, table);
+    now.insert(key);
+  }
+  for (const FrontendKey& key : keys) {
+    if (now.contains(key)) continue;
+    wanted_[key].by_service.erase(owner);
+    put(key, table);
+  }
+  keys = std::move(now);
+}
+
 void ServicesBuilder::rebuild(const std::string& name, const Store& store, const SliceIndex& slices,
                               const ThisNode& self, tables::ServiceTable& table) {
   static const std::vector<const kube::EndpointSlice*> none;
   const auto found = store.services.find(name);
   if (found == store.services.end() || !is_served(found->second)) {
-    remove(name, table);
+    forget(name, table);
     contradictions_.erase(name);
-    const std::string prefix = name + ":";
-    for (auto it = compiled_.lower_bound(prefix);
-         it != compiled_.end() && it->first.starts_with(prefix);) {
-      it = compiled_.erase(it);
-    }
     return;
   }
   const kube::Service& service = found->second;
   contradictions_.erase(name);
   if (auto said = contradictions(service); !said.empty()) contradictions_[name] = std::move(said);
   const auto of_service = slices.find(name);
-  Frontends frontends =
-      frontends_of(service, of_service == slices.end() ? none : of_service->second, self);
-  // Only what differs is touched, so that a change of endpoints copies a few shards.
-  std::set<FrontendKey, KeyOrder>& keys = keys_[name];
-  std::set<FrontendKey, KeyOrder> now;
-  for (auto& [key, frontend] : frontends) {
-    wanted_[key].by_service[name] = std::move(frontend);
-    put(key, table);
-    now.insert(key);
-  }
-  for (const FrontendKey& key : keys) {
-    if (now.contains(key)) continue;
-    wanted_[key].by_service.erase(name);
-    put(key, table);
-  }
-  keys = std::move(now);
+  set_frontends(name,
+                frontends_of(service, of_service == slices.end() ? none : of_service->second, self),
+                table);
   std::vector<net::Address>& ips = cluster_ips_[name];
   if (ips == service.cluster_ips) return;
   for (const net::Address& ip : service.cluster_ips) {
@@ -354,13 +368,20 @@ ServicesBuilder::Result ServicesBuilder::build(const Inputs& inputs, const ThisN
   std::set<std::string> names(inputs.changes.services.begin(), inputs.changes.services.end());
   names.insert(inputs.changes.service_endpoints.begin(), inputs.changes.service_endpoints.end());
   const bool same_ranges = last_ != nullptr && !inputs.changes.service_cidrs;
-  if (names.empty() && !self_changed && same_ranges) return {last_, nullptr};
+  const bool host_ports = last_ == nullptr || inputs.attachments_changed;
+  if (names.empty() && !self_changed && same_ranges && !host_ports) return {last_, nullptr};
   std::set<std::string> changed = names;
   if (self_changed) {
     for (const auto& [name, service] : inputs.store.services) names.insert(name);
   }
   auto table = last_ == nullptr ? std::make_shared<tables::ServiceTable>()
                                 : std::make_shared<tables::ServiceTable>(*last_);
+  if (host_ports) {
+    const bool any = serve_host_ports(inputs, *table);
+    if (last_ != nullptr && !any && names.empty() && !self_changed && same_ranges) {
+      return {last_, nullptr};
+    }
+  }
   const SliceIndex slices = index_slices(inputs.store, names);
   for (const std::string& name : names) rebuild(name, inputs.store, slices, self, *table);
   table->node_port_addresses = node_port_addresses(self, inputs.linux_state);
@@ -381,8 +402,8 @@ void ServicesBuilder::add_problems(std::vector<Problem>& problems) const {
     const std::string& winner = winner_of(wanted_.at(key));
     for (const auto& [name, frontend] : wanted_.at(key).by_service) {
       if (name == winner) continue;
-      problems.push_back({"Service " + name, "is not served on " + to_string(key) + ": Service " +
-                                                 winner + " has it too and keeps it"});
+      problems.push_back({object_of(name), "is not served on " + to_string(key) + ": " +
+                                               object_of(winner) + " has it too and keeps it"});
     }
   }
 }

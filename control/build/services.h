@@ -72,6 +72,17 @@ class ServicesBuilder {
   std::shared_ptr<const tables::Service> compile(
       const kube::Service& service, const kube::ServicePort& port, net::Family family,
       const std::vector<const kube::EndpointSlice*>& slices, const ThisNode& self);
+  // The one of that number that is in force, if it says the same; else `made`, under its number.
+  std::shared_ptr<const tables::Service> keep(const std::string& number,
+                                              std::shared_ptr<tables::Service> made);
+  // Ports of the node that lead to attached pods; true when there are or were any.
+  bool serve_host_ports(const Inputs& inputs, tables::ServiceTable& table);
+  [[nodiscard]] Frontends host_ports_of(const Attachment& attachment);
+  // Who asks for a frontend, as problems name it.
+  static std::string object_of(const std::string& owner);
+  void set_frontends(const std::string& owner, Frontends frontends, tables::ServiceTable& table);
+  // Of an owner that is gone: its frontends, and its numbers.
+  void forget(const std::string& owner, tables::ServiceTable& table);
   static const std::string& winner_of(const Wanted& wanted);
   void put(const tables::FrontendKey& key, tables::ServiceTable& table);
   static SliceIndex index_slices(const Store& store, const std::set<std::string>& names);
@@ -90,6 +101,7 @@ class ServicesBuilder {
   std::map<std::string, std::vector<std::string>> contradictions_;  // by Service, where there are
   // By "namespace/name:port-name/protocol/family": the numbers flows and affinity remember.
   std::map<std::string, std::shared_ptr<const tables::Service>> compiled_;
+  std::set<std::string> host_port_owners_;  // pods' interfaces; after every Service's name
   std::uint32_t next_id_ = 1;
   std::shared_ptr<const tables::ServiceTable> last_;
 };

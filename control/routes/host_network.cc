@@ -37,10 +37,10 @@ void HostNetwork::stop() {
 }
 
 void HostNetwork::follow(const Store& store, const Changes& changes,
-                         const tables::ServiceTable& services,
+                         const tables::ServiceTable& services, const std::vector<Attachment>& pods,
                          const std::vector<net::Address>& wanted_neighbours) {
   mirror_.want(wanted_neighbours);
-  if (started_ && store.synced) node_ports_.follow(services, changes);
+  if (started_ && store.synced) node_ports_.follow(services, pods, changes);
   const bool due = !learned_ || changes.nodes || changes.ip_pools || changes.service_cidrs ||
                    !changes.services.empty();
   if (!due || !started_) return;

@@ -33,6 +33,7 @@ class HostNetwork {
   [[nodiscard]] const LinuxState& state() const { return mirror_.state(); }
   // After a build from these: routes into podwire follow, and Linux looks for the neighbours.
   void follow(const Store& store, const Changes& changes, const tables::ServiceTable& services,
+              const std::vector<Attachment>& pods,
               const std::vector<net::Address>& wanted_neighbours);
   // A worker holds a packet for this neighbour (observe::Event::neighbour_wanted).
   void resolve(const net::Address& neighbour) { mirror_.resolve(neighbour); }

@@ -65,13 +65,34 @@ std::string sets(const std::string& number, const std::string& type, const Serve
          elements(served.ports) + " }\n";
 }
 
+// Ports at one address go to the pod itself: another pod may have the same port at another address.
+std::string rules_of(const std::vector<Attachment>& pods) {
+  std::set<std::string> rules;
+  for (const Attachment& pod : pods) {
+    for (const HostPort& port : pod.host_ports) {
+      for (const net::Address& ip : pod.ips) {
+        if (!port.address || port.address->family() != ip.family()) continue;
+        const std::string family = ip.is_v4() ? "ip" : "ip6";
+        const std::string to = ip.is_v4() ? ip.to_string() : "[" + ip.to_string() + "]";
+        rules.insert("    " + family + " daddr " + port.address->to_string() + " " +
+                     protocol_name(port.protocol) + " dport " + std::to_string(port.host_port) +
+                     " dnat " + family + " to " + to + ":" + std::to_string(port.pod_port) + "\n");
+      }
+    }
+  }
+  std::string text;
+  for (const std::string& rule : rules) text += rule;
+  return text;
+}
+
 }  // namespace
 
 NodePorts::NodePorts(std::string host_tap)
     : table_(table_name(host_tap)), host_tap_(std::move(host_tap)) {}
 
 // One transaction: the table is there before and after, and what is connected stays connected.
-std::string NodePorts::script(const tables::ServiceTable& services) const {
+std::string NodePorts::script(const tables::ServiceTable& services,
+                              const std::vector<Attachment>& pods) const {
   const std::string table = "table inet " + table_;
   const std::string dnat4 = " meta l4proto . th dport @ports4 dnat ip to " +
                             node_port_address(net::Family::v4).to_string() + "\n";
@@ -80,9 +101,9 @@ std::string NodePorts::script(const tables::ServiceTable& services) const {
   return "add " + table + "\ndelete " + table + "\n" + table + " {\n" +
          sets("4", "ipv4_addr", served_in(net::Family::v4, services)) +
          sets("6", "ipv6_addr", served_in(net::Family::v6, services)) +
-         "  chain output { type nat hook output priority -100; policy accept;\n"
-         "    ip daddr @addresses4" +
-         dnat4 + "    ip daddr 127.0.0.0/8" + dnat4 + "    ip6 daddr @addresses6" + dnat6 +
+         "  chain output { type nat hook output priority -100; policy accept;\n" + rules_of(pods) +
+         "    ip daddr @addresses4" + dnat4 + "    ip daddr 127.0.0.0/8" + dnat4 +
+         "    ip6 daddr @addresses6" + dnat6 +
          "  }\n"
          // From 127.0.0.1 nothing may be sent and no answer would come back.
          "  chain postrouting { type nat hook postrouting priority srcnat; policy accept;\n"
@@ -96,9 +117,16 @@ std::string NodePorts::script(const tables::ServiceTable& services) const {
          host_tap_ + "\" ip daddr 127.0.0.0/8 drop\n  }\n}\n";
 }
 
-void NodePorts::follow(const tables::ServiceTable& services, const Changes& changes) {
-  if (!in_force_.empty() && changes.services.empty() && !changes.nodes) return;
-  const std::string wanted = script(services);
+void NodePorts::follow(const tables::ServiceTable& services, const std::vector<Attachment>& pods,
+                       const Changes& changes) {
+  std::vector<HostPort> host_ports;
+  for (const Attachment& pod : pods) {
+    host_ports.insert(host_ports.end(), pod.host_ports.begin(), pod.host_ports.end());
+  }
+  const bool same_pods = host_ports == host_ports_;
+  if (!in_force_.empty() && changes.services.empty() && !changes.nodes && same_pods) return;
+  host_ports_ = std::move(host_ports);
+  const std::string wanted = script(services, pods);
   if (wanted == in_force_) return;
   if (const auto done = run(wanted); !done) {
     if (refused_ != done.error().message) {

@@ -374,7 +374,7 @@ TEST(Mirror, MakesLinuxFindWantedNeighbours) {
     Running node;
     ASSERT_TRUE(node.network->start());
     const Store store;
-    node.network->follow(store, {}, {}, {*net::Address::parse("192.0.2.7")});
+    node.network->follow(store, {}, {}, {}, {*net::Address::parse("192.0.2.7")});
     const LinuxState& state = node.network->state();
     EXPECT_TRUE(node.until([&] { return state.neighbours.size() == 1; }));
     node.network->resolve(*net::Address::parse("192.0.2.8"));
@@ -404,10 +404,10 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     service.cluster_ips = {*net::Address::parse("10.96.0.10"), *net::Address::parse("10.97.0.10")};
     store.services["default/web"] = service;
     changes.services = {"default/web"};
-    node.network->follow(store, changes, services, {});
+    node.network->follow(store, changes, services, {}, {});
     EXPECT_EQ(run("ip route show proto 112"), "");  // not before everything is known
     store.synced = true;
-    node.network->follow(store, {}, services, {});
+    node.network->follow(store, {}, services, {}, {});
     const std::string routes = run("ip route show proto 112");
     const char* rest = " via 169.254.1.1 dev podwire0 src 192.0.2.1 onlink";
     EXPECT_NE(routes.find(std::string("10.244.0.0/16") + rest), std::string::npos) << routes;
@@ -423,7 +423,7 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     store.services.clear();
     Changes gone;
     gone.services = {"default/web"};
-    node.network->follow(store, gone, services, {});
+    node.network->follow(store, gone, services, {}, {});
     EXPECT_TRUE(node.until([&] { return run("ip route show 10.97.0.10") == ""; }));
     node.network->stop();
     EXPECT_EQ(run("ip route show proto 112"), "");
@@ -450,10 +450,10 @@ TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
     };
     const std::string v4 = "set inet podwire-podwire0 ports4";
     serve("0.0.0.0", 30080, 6);
-    node.network->follow(store, {}, services, {});
+    node.network->follow(store, {}, services, {}, {});
     EXPECT_EQ(listed(v4), "");  // not before everything is known
     store.synced = true;
-    node.network->follow(store, {}, services, {});
+    node.network->follow(store, {}, services, {}, {});
     EXPECT_NE(listed(v4).find("elements = { tcp . 30080 }"), std::string::npos) << listed(v4);
     const std::string addresses = listed("set inet podwire-podwire0 addresses4");
     EXPECT_NE(addresses.find("elements = { 192.0.2.1 }"), std::string::npos) << addresses;
@@ -461,10 +461,20 @@ TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
     serve("::", 30081, 132);
     Changes changes;
     changes.services = {"default/web"};
-    node.network->follow(store, changes, services, {});
+    node.network->follow(store, changes, services, {}, {});
     EXPECT_NE(listed(v4).find("udp . 30007"), std::string::npos) << listed(v4);
     EXPECT_NE(listed("set inet podwire-podwire0 ports6").find("{ sctp . 30081 }"),
               std::string::npos);
+    // A pod's port at one address leads to the pod: before what holds for all addresses.
+    Attachment pod;
+    pod.ips = {*net::Address::parse("10.0.0.5"), *net::Address::parse("fd00::5")};
+    pod.host_ports = {{net::Address::parse("127.0.0.1"), 6, 8080, 80}, {std::nullopt, 17, 53, 53}};
+    node.network->follow(store, {}, services, {pod}, {});
+    const std::string output = listed("chain inet podwire-podwire0 output");
+    const auto single = output.find("ip daddr 127.0.0.1 tcp dport 8080 dnat ip to 10.0.0.5:80");
+    EXPECT_LT(single, output.find("@addresses4")) << output;
+    node.network->follow(store, {}, services, {}, {});
+    EXPECT_EQ(listed("chain inet podwire-podwire0 output").find("10.0.0.5"), std::string::npos);
     node.network->stop();
     EXPECT_EQ(run("nft list tables"), "");
   });
