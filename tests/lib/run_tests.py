@@ -222,6 +222,9 @@ class Runner:
     def smoke(self):
         self.privileged("smoke", ["tests/smoke/run"], 600, ["bench/ports/ports"])
 
+    def runtime(self):
+        self.privileged("runtime", ["/usr/bin/python3", "-uB", "tests/runtime/run.py"], 300)
+
     def lab(self):
         self.privileged("lab", ["/usr/bin/python3", "-u", "scripts/lab", "check"], 240)
 
@@ -271,8 +274,8 @@ class Runner:
         self.lines(name, command, timeout_s)
 
 
-PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "attack", "lab", "smoke", "scapy",
-         "apiserver", "kube", "asan", "model", "fuzz"]
+PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "attack", "lab", "smoke", "runtime",
+         "scapy", "apiserver", "kube", "asan", "model", "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",

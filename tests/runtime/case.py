@@ -1,0 +1,71 @@
+"""What the tests share: a node with podwired, containerd beside it, and the Pods a test asks
+for."""
+
+import json
+import os
+import unittest
+
+import containerd
+import lab
+import smoke
+
+PODS = int(os.environ.get("RUNTIME_PODS", "30"))
+
+node = runtime = None
+
+
+def conflist():
+    """The one that is shipped, for this node's folders."""
+    made = json.loads((lab.ROOT / "conf/10-podwire.conflist").read_text())
+    for plugin in made["plugins"]:
+        plugin.update(runDir=str(node.run_dir), stateDir=str(node.folder / "state"))
+    return made
+
+
+def start():
+    global node, runtime
+    node = smoke.SmokeNode()
+    node.up()
+    objects = smoke.MANIFESTS.replace("10.244.1.0/24", "10.244.0.0/22")
+    for i in range(PODS):
+        objects += ("---\n{apiVersion: v1, kind: Pod, metadata: {name: p%d, namespace: default}, "
+                    "spec: {nodeName: node-a, containers: [{name: m, image: none}]}}\n" % i)
+    (node.manifests / "cluster.yaml").write_text(objects)
+    node.start()
+    runtime = containerd.Containerd(node.folder / "containerd", conflist())
+    runtime.start()
+
+
+def stop():
+    if runtime is not None:
+        runtime.stop()
+    if node is not None:
+        node.down()
+
+
+class RuntimeCase(unittest.TestCase):
+    def setUp(self):
+        self.node, self.runtime, self.cri = node, runtime, runtime.cri
+
+    def attached(self):
+        return {p["pod"]: p for p in self.node.ctl("pods") if p["attached"]}
+
+    def run_pod(self, name, **options):
+        """(sandbox, its configuration, its addresses); removed when the test ends."""
+        config = self.cri.sandbox_config(name, **options)
+        sandbox = self.cri.run_sandbox(config)
+        self.addCleanup(self.end_pod, sandbox)
+        return sandbox, config, self.cri.addresses(sandbox)
+
+    def end_pod(self, sandbox):
+        self.cri.stop_sandbox(sandbox)
+        self.cri.remove_sandbox(sandbox)
+
+    def program(self, sandbox, config, *command):
+        return self.cri.start_container(sandbox, config, containerd.IMAGE, list(command))
+
+    def assert_nothing_left(self):
+        self.assertEqual(self.attached(), {})
+        self.assertEqual(self.node.left_behind(), [])
+        missing, counters = self.node.ledger_difference()
+        self.assertEqual(missing, 0, counters)
