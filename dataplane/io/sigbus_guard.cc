@@ -25,6 +25,7 @@ std::array<Place, kMaxWatched> places;
 std::atomic<std::uint32_t> highest{0};  // one above the last place that was ever taken
 std::mutex changes;
 struct sigaction before {};
+thread_local std::atomic<bool>* faulted_here = nullptr;
 
 void set(Place& place, std::uintptr_t start, std::uintptr_t end, std::atomic<bool>* lost) {
   place.version.fetch_add(1, std::memory_order_acq_rel);
@@ -55,10 +56,25 @@ bool replace_range_of(std::uintptr_t address) noexcept {
   return false;
 }
 
+// Of a thread that asked for it. The page may be a huge one, whose mapping takes no smaller hole.
+bool replace_page_of(std::uintptr_t address) noexcept {
+  if (faulted_here == nullptr) return false;
+  faulted_here->store(true, std::memory_order_seq_cst);
+  for (const std::size_t page :
+       {std::size_t{1} << 12, std::size_t{1} << 21, std::size_t{1} << 30}) {
+    if (mmap(reinterpret_cast<void*>(address & ~(page - 1)), page, PROT_READ | PROT_WRITE,
+             MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void on_sigbus(int number, siginfo_t* info, void* context) {
   const int error = errno;
   const bool fault = info->si_code == BUS_ADRERR || info->si_code == BUS_MCEERR_AR;
-  if (fault && replace_range_of(reinterpret_cast<std::uintptr_t>(info->si_addr))) {
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  if (fault && (replace_range_of(address) || replace_page_of(address))) {
     errno = error;
     return;
   }
@@ -112,6 +128,13 @@ SigbusWatch::~SigbusWatch() {
   if (place_ == kNone) return;
   const std::scoped_lock lock(changes);
   set(places[place_], 0, 0, nullptr);
+}
+
+void survive_sigbus_here(std::atomic<bool>& faulted) noexcept {
+  if (faulted_here == &faulted) return;
+  const std::scoped_lock lock(changes);
+  install();
+  faulted_here = &faulted;
 }
 
 std::size_t watched_ranges() noexcept {

@@ -42,6 +42,11 @@ class SigbusWatch {
   std::uint32_t place_ = kNone;
 };
 
+// From now on a fault of the calling thread outside of every watched range is survived as well: one
+// page of zeroes is put there, and `faulted` set, which lives as long as the process. For a thread
+// of a library that maps a peer's memory and touches it before anybody could watch it.
+void survive_sigbus_here(std::atomic<bool>& faulted) noexcept;
+
 // How many ranges are watched now; for tests that look for leaks. Any thread.
 [[nodiscard]] std::size_t watched_ranges() noexcept;
 
