@@ -78,8 +78,9 @@ bool PollList::cool(std::size_t place) noexcept {
 
 void PollList::heat(std::uint32_t index) noexcept {
   Queue& queue = queues_[index];
-  queue.empty_polls = 0;
+  // One that is polled anyway goes on counting: what made it readable may stay until it rests.
   if (queue.hot) return;
+  queue.empty_polls = 0;
   queue.hot = true;
   hot_.push_back(index);
 }
