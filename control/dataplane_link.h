@@ -38,6 +38,12 @@ struct MemifRequest {
   std::uint16_t mode = 0660;
 };
 
+// Of a pod that serves a vhost-user socket: a virtual machine, or a DPDK program.
+struct VhostUserRequest {
+  std::string path;  // of the pod's socket: absolute, at most 107 bytes; its folder need not exist
+  unsigned queues = 0;  // pairs the pod may use; 0: one a worker
+};
+
 class DataplaneLink {
  public:
   virtual ~DataplaneLink() = default;
@@ -54,6 +60,9 @@ class DataplaneLink {
   // The port ends, and its socket with it, when the last reference goes. It is up() while a peer is
   // connected, so it is down at first.
   virtual Result<std::shared_ptr<io::Port>> open_memif(const MemifRequest& request) = 0;
+  // A port that connects when the pod listens, and again when it was gone; down until then. Nothing
+  // is left of it when the port ends: the socket is the pod's.
+  virtual Result<std::shared_ptr<io::Port>> open_vhost_user(const VhostUserRequest& request) = 0;
   [[nodiscard]] virtual std::shared_ptr<io::Port> uplink() = 0;
   [[nodiscard]] virtual std::shared_ptr<io::Port> host_tap() = 0;
   [[nodiscard]] virtual net::Mac uplink_mac() = 0;

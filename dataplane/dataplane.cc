@@ -177,6 +177,13 @@ Result<std::shared_ptr<io::Port>> Dataplane::open_memif(io::MemifSpec spec,
   return std::shared_ptr<io::Port>(std::move(*port));
 }
 
+Result<std::shared_ptr<io::Port>> Dataplane::open_vhost_user(io::VhostUserSpec spec) {
+  if (spec.queues == 0) spec.queues = std::min(workers(), io::kMaxVhostQueues);
+  auto port = io::VhostUserPort::open(spec, *shared_->packet_pool, *shared_->large_pool);
+  if (!port) return tl::unexpected(port.error());
+  return std::shared_ptr<io::Port>(std::move(*port));
+}
+
 void Dataplane::poll_events(const std::function<void(const observe::Event&)>& each) {
   observe::Event event;
   for (const auto& worker : workers_) {

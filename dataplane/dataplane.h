@@ -14,6 +14,7 @@
 #include "dataplane/io/mempool.h"
 #include "dataplane/io/tap.h"
 #include "dataplane/io/uplink.h"
+#include "dataplane/io/vhost_user.h"
 #include "dataplane/observe/events.h"
 #include "dataplane/observe/flow_row.h"
 #include "dataplane/result.h"
@@ -37,6 +38,8 @@ class Dataplane {
   // io::MemifService::Report.
   Result<std::shared_ptr<io::Port>> open_memif(io::MemifSpec spec,
                                                const io::MemifService::Report& report);
+  // No queues: one a worker.
+  Result<std::shared_ptr<io::Port>> open_vhost_user(io::VhostUserSpec spec);
   [[nodiscard]] const std::shared_ptr<io::Uplink>& uplink() const { return uplink_; }
   [[nodiscard]] const std::shared_ptr<io::TapPort>& host_tap() const { return host_tap_; }
 

@@ -50,6 +50,10 @@ class Link final : public control::DataplaneLink {
     return dataplane_.open_memif(
         spec, [](const std::string& line) { control::log(control::LogLevel::info, line); });
   }
+  Result<std::shared_ptr<io::Port>> open_vhost_user(
+      const control::VhostUserRequest& request) override {
+    return dataplane_.open_vhost_user({.path = request.path, .queues = request.queues});
+  }
   std::shared_ptr<io::Port> uplink() override { return dataplane_.uplink(); }
   std::shared_ptr<io::Port> host_tap() override { return dataplane_.host_tap(); }
   net::Mac uplink_mac() override { return dataplane_.uplink()->mac(); }

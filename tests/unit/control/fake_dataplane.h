@@ -48,6 +48,11 @@ class FakeDataplane : public DataplaneLink {
     memifs.push_back(request);
     return std::make_shared<FakePort>();
   }
+  Result<std::shared_ptr<io::Port>> open_vhost_user(const VhostUserRequest& request) override {
+    if (!open_error.empty()) return fail(open_error);
+    vhost_users.insert(request.path);
+    return std::make_shared<FakePort>();
+  }
   [[nodiscard]] std::shared_ptr<io::Port> uplink() override { return nullptr; }
   [[nodiscard]] std::shared_ptr<io::Port> host_tap() override { return nullptr; }
   [[nodiscard]] net::Mac uplink_mac() override { return {}; }
@@ -80,6 +85,7 @@ class FakeDataplane : public DataplaneLink {
   std::string open_error;
   std::set<std::pair<std::string, std::string>> taps;
   std::vector<MemifRequest> memifs;
+  std::set<std::string> vhost_users;  // paths
   std::vector<observe::FlowRow> rows;
   std::vector<std::unique_ptr<observe::WorkerCounters>> worker_counters;
 };

@@ -29,6 +29,9 @@ class QuietDataplane final : public DataplaneLink {
   Result<std::shared_ptr<io::Port>> open_memif(const MemifRequest& /*request*/) override {
     return fail("no memif here");
   }
+  Result<std::shared_ptr<io::Port>> open_vhost_user(const VhostUserRequest& /*request*/) override {
+    return fail("no vhost-user sockets here");
+  }
   std::shared_ptr<io::Port> uplink() override { return nullptr; }
   std::shared_ptr<io::Port> host_tap() override { return nullptr; }
   net::Mac uplink_mac() override { return {}; }
