@@ -183,7 +183,8 @@ class Runner:
         self.gtest("gcc", "io", 240)
 
     def attack(self):
-        error = self.build("gcc", ["tests/attack/memif_node"])
+        error = self.build("gcc", ["tests/attack/memif_node",
+                                   "tests/attack/vhost_node"])
         if error:
             return self.tally.fail("attack", error)
         self.lines("attack", ["/usr/bin/python3", "-uB", "tests/attack/run.py"], 400)
@@ -224,6 +225,10 @@ class Runner:
 
     def runtime(self):
         self.privileged("runtime", ["/usr/bin/python3", "-uB", "tests/runtime/run.py"], 300)
+
+    def vhost(self):
+        self.privileged("vhost", ["/usr/bin/python3", "-uB", "tests/vhost/run.py"], 600,
+                        ["tests/attack/vhost_node"])
 
     def lab(self):
         self.privileged("lab", ["/usr/bin/python3", "-u", "scripts/lab", "check"], 240)
@@ -274,8 +279,8 @@ class Runner:
         self.lines(name, command, timeout_s)
 
 
-PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "attack", "lab", "smoke", "runtime",
-         "scapy", "apiserver", "kube", "asan", "model", "fuzz"]
+PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "attack", "vhost", "lab", "smoke",
+         "runtime", "scapy", "apiserver", "kube", "asan", "model", "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
