@@ -187,7 +187,7 @@ class Runner:
                                    "tests/attack/vhost_node"])
         if error:
             return self.tally.fail("attack", error)
-        self.lines("attack", ["/usr/bin/python3", "-uB", "tests/attack/run.py"], 400)
+        self.lines("attack", ["/usr/bin/python3", "-uB", "tests/attack/run.py"], 500)
 
     def fuzz(self):
         error = self.build("fuzz", ["build.ninja"])
