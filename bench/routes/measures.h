@@ -1,6 +1,8 @@
 // The measurements of main.cc, each of which prints its rows.
 #pragma once
 
+#include <malloc.h>
+
 #include <chrono>
 #include <fstream>
 
@@ -25,7 +27,9 @@ void measure_kernel(const Options& options);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Without what was freed before and not yet given back.
 [[nodiscard]] inline double resident_megabytes() {
+  malloc_trim(0);
   std::ifstream file("/proc/self/statm");
   std::uint64_t size = 0, resident = 0;
   file >> size >> resident;

@@ -21,14 +21,14 @@ constexpr std::uint64_t kNone = 0;
 class Fib {
  public:
   Fib(const std::vector<net::Prefix>& prefixes, const std::vector<std::uint32_t>& values)
-      : heap_("fib", std::size_t{1} << 30U) {
+      : heap_("fib", std::size_t{2} << 30U) {
     rte_fib_conf conf{};
     conf.type = RTE_FIB_DIR24_8;
     conf.default_nh = kNone;
     // A prefix longer than /24 makes nodes of its own on its way.
     conf.max_routes = static_cast<int>(prefixes.size() * 2);
     conf.dir24_8.nh_sz = RTE_FIB_DIR24_8_4B;
-    conf.dir24_8.num_tbl8 = 1U << 18U;
+    conf.dir24_8.num_tbl8 = 1U << 17U;
     fib_ = rte_fib_create("fib", heap_.socket(), &conf);
     if (fib_ == nullptr) stop("routes", "rte_fib has no memory");
     for (std::size_t n = 0; n < prefixes.size(); ++n) add(prefixes[n], values[n]);
