@@ -26,6 +26,10 @@ struct Store {
   Kind<kube::IpPool> ip_pools;
   Kind<kube::ServiceCidr> service_cidrs;
   Kind<kube::ClusterNetworkPolicy> cluster_network_policies;
+  Kind<kube::Secret> secrets;
+  Kind<kube::BgpConfiguration> bgp_configurations;
+  Kind<kube::BgpPeer> bgp_peers;
+  Kind<kube::BgpFilter> bgp_filters;
   // Names of the slices that belong to a Service, by its own ("namespace/name"); never empty ones.
   std::map<std::string, std::set<std::string>> slices_by_service;
   std::uint64_t version = 0;  // moves with every change
@@ -36,13 +40,14 @@ struct Store {
 // proportion.
 struct Changes {
   bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false;
+  bool bgp = false;  // Secrets, BGPConfigurations, BGPPeers, BGPFilters
   std::vector<std::string> pods, services, network_policies;  // full names, also of removed ones
   std::vector<std::string> cluster_network_policies;
   // Services whose slices changed ("namespace/name").
   std::vector<std::string> service_endpoints;
   [[nodiscard]] bool any() const {
-    return nodes || namespaces || ip_pools || service_cidrs || !pods.empty() || !services.empty() ||
-           !network_policies.empty() || !cluster_network_policies.empty() ||
+    return nodes || namespaces || ip_pools || service_cidrs || bgp || !pods.empty() ||
+           !services.empty() || !network_policies.empty() || !cluster_network_policies.empty() ||
            !service_endpoints.empty();
   }
 };

@@ -26,6 +26,10 @@ Store::Kind<T>& of_type(Store& store) {
   if constexpr (std::is_same_v<T, kube::ClusterNetworkPolicy>) {
     return store.cluster_network_policies;
   }
+  if constexpr (std::is_same_v<T, kube::Secret>) return store.secrets;
+  if constexpr (std::is_same_v<T, kube::BgpConfiguration>) return store.bgp_configurations;
+  if constexpr (std::is_same_v<T, kube::BgpPeer>) return store.bgp_peers;
+  if constexpr (std::is_same_v<T, kube::BgpFilter>) return store.bgp_filters;
 }
 
 std::string service_of(const kube::EndpointSlice& slice) {
@@ -67,6 +71,12 @@ void StoreWriter::mark(Kind kind, const std::string& full_name) {
       break;
     case Kind::cluster_network_policy:
       pending_.cluster_network_policies.insert(full_name);
+      break;
+    case Kind::secret:
+    case Kind::bgp_configuration:
+    case Kind::bgp_peer:
+    case Kind::bgp_filter:
+      pending_.bgp = true;
       break;
     case Kind::endpoint_slice:
       break;  // by its Service: mark_slice
@@ -149,6 +159,14 @@ bool StoreWriter::remove(Kind kind, const std::string& full_name) {
       return erase(store_.service_cidrs, kind, full_name);
     case Kind::cluster_network_policy:
       return erase(store_.cluster_network_policies, kind, full_name);
+    case Kind::secret:
+      return erase(store_.secrets, kind, full_name);
+    case Kind::bgp_configuration:
+      return erase(store_.bgp_configurations, kind, full_name);
+    case Kind::bgp_peer:
+      return erase(store_.bgp_peers, kind, full_name);
+    case Kind::bgp_filter:
+      return erase(store_.bgp_filters, kind, full_name);
   }
   return false;
 }
@@ -192,6 +210,7 @@ Changes StoreWriter::take_changes() {
   changes.namespaces = pending_.namespaces;
   changes.ip_pools = pending_.ip_pools;
   changes.service_cidrs = pending_.service_cidrs;
+  changes.bgp = pending_.bgp;
   changes.pods = listed(std::move(pending_.pods));
   changes.services = listed(std::move(pending_.services));
   changes.network_policies = listed(std::move(pending_.network_policies));

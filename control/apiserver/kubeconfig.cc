@@ -2,13 +2,12 @@
 // podwired does not do (exec plugins, unverified TLS) is refused rather than passed over: it would
 // be reached in another way than the file says.
 #include <array>
-#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <optional>
 
 #include "control/apiserver/access.h"
+#include "control/kube/base64.h"
 #include "control/kube/reader.h"
 #include "control/manifests/document.h"
 
@@ -17,30 +16,6 @@ namespace {
 
 using kube::Reader;
 using nlohmann::json;
-
-// RFC 4648 section 4; line breaks between are passed over, as Go's decoder does.
-std::optional<std::string> decode_base64(const std::string& text) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  std::uint32_t bits = 0;
-  unsigned digits = 0, padding = 0;
-  for (const char c : text) {
-    if (c == '\n' || c == '\r') continue;
-    const auto value = kDigits.find(c);
-    if (c == '=') {
-      ++padding;
-    } else if (value == std::string_view::npos || padding > 0) {
-      return std::nullopt;
-    }
-    bits = bits << 6 | static_cast<std::uint32_t>(c == '=' ? 0 : value);
-    if (++digits % 4 != 0) continue;
-    for (const int shift : {16, 8, 0}) out += static_cast<char>(bits >> shift & 0xff);
-  }
-  if (digits % 4 != 0 || padding > 2 || padding > out.size()) return std::nullopt;
-  out.resize(out.size() - padding);
-  return out;
-}
 
 class File {
  public:
@@ -74,7 +49,7 @@ Material File::material(const Reader& from, const std::string& key) const {
   // client-go: data goes before a file.
   const Reader data = from[key + "-data"];
   if (data.present() && !data.text().empty()) {
-    auto text = decode_base64(data.text());
+    auto text = kube::decode_base64(data.text());
     if (!text) data.refuse("is not base64");
     return {.file = {}, .text = text.value_or("")};
   }

@@ -17,6 +17,8 @@ struct KnownKind {
   std::array<std::string_view, 2> versions;
 };
 
+constexpr std::array<std::string_view, 2> kCalico{"projectcalico.org/v3",
+                                                  "crd.projectcalico.org/v1"};
 constexpr std::array kKnownKinds{
     KnownKind{Kind::node, false, false, {"v1"}},
     KnownKind{Kind::name_space, false, true, {"v1"}},
@@ -24,9 +26,13 @@ constexpr std::array kKnownKinds{
     KnownKind{Kind::service, true, true, {"v1"}},
     KnownKind{Kind::endpoint_slice, true, false, {"discovery.k8s.io/v1"}},
     KnownKind{Kind::network_policy, true, false, {"networking.k8s.io/v1"}},
-    KnownKind{Kind::ip_pool, false, false, {"projectcalico.org/v3", "crd.projectcalico.org/v1"}},
+    KnownKind{Kind::ip_pool, false, false, kCalico},
     KnownKind{Kind::service_cidr, false, false, {"networking.k8s.io/v1"}},
     KnownKind{Kind::cluster_network_policy, false, false, {"policy.networking.k8s.io/v1alpha2"}},
+    KnownKind{Kind::secret, true, false, {"v1"}},
+    KnownKind{Kind::bgp_configuration, false, false, kCalico},
+    KnownKind{Kind::bgp_peer, false, false, kCalico},
+    KnownKind{Kind::bgp_filter, false, false, kCalico},
 };
 
 const KnownKind* find_kind(std::string_view name) {
@@ -42,7 +48,8 @@ void check_kind(const Reader& object, const KnownKind* known) {
   if (known == nullptr) {
     return kind.refuse(kind.shown() +
                        " is not a kind podwire reads (Node, Namespace, Pod, Service, "
-                       "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy)");
+                       "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy, "
+                       "Secret, BGPConfiguration, BGPPeer, BGPFilter)");
   }
   if (!version.present()) return version.refuse("is not given");
   const auto given = version.text();
@@ -113,6 +120,14 @@ Object decode_kind(const Reader& object, Kind kind, Meta meta) {
       return decode_ip_pool(object, std::move(meta));
     case Kind::service_cidr:
       return decode_service_cidr(object, std::move(meta));
+    case Kind::secret:
+      return decode_secret(object, std::move(meta));
+    case Kind::bgp_configuration:
+      return decode_bgp_configuration(object, std::move(meta));
+    case Kind::bgp_peer:
+      return decode_bgp_peer(object, std::move(meta));
+    case Kind::bgp_filter:
+      return decode_bgp_filter(object, std::move(meta));
     case Kind::cluster_network_policy:
       break;
   }

@@ -10,6 +10,8 @@ using nlohmann::json;
 
 constexpr const char* kNodeAddress4 = "projectcalico.org/IPv4Address";
 constexpr const char* kNodeAddress6 = "projectcalico.org/IPv6Address";
+constexpr const char* kAsNumber = "projectcalico.org/ASNumber";
+constexpr const char* kReflector = "projectcalico.org/RouteReflectorClusterID";
 constexpr const char* kPodAddresses = "cni.projectcalico.org/ipAddrs";
 constexpr const char* kLeaving = "ToBeDeletedByClusterAutoscaler";
 constexpr const char* kZone = "topology.kubernetes.io/zone";
@@ -46,6 +48,7 @@ void read_calico_address(const Reader& annotations, const char* key, net::Family
   }
   if (!holds_family(node.internal_ips, family)) node.internal_ips.push_back(*address);
   if (family == net::Family::v4) node.ipv4_subnet = *subnet;
+  (family == net::Family::v4 ? node.bgp_v4 : node.bgp_v6) = *address;
 }
 
 ContainerPort decode_container_port(const Reader& field) {
@@ -146,6 +149,13 @@ Node decode_node(const Reader& object, Meta meta) {
   const Reader annotations = object["metadata"]["annotations"];
   read_calico_address(annotations, kNodeAddress4, net::Family::v4, node);
   read_calico_address(annotations, kNodeAddress6, net::Family::v6, node);
+  node.as_number = read_as_number(annotations[kAsNumber]);
+  if (const Reader id = annotations[kReflector]; !id.text().empty()) {
+    node.reflector = id.address();
+    if (node.reflector && !node.reflector->is_v4()) {
+      id.refuse(id.shown() + " is not a cluster ID such as 244.0.0.1");
+    }
+  }
   if (const auto zone = node.meta.labels.find(kZone); zone != node.meta.labels.end()) {
     node.zone = zone->second;
   }

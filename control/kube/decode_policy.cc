@@ -216,6 +216,7 @@ IpPool decode_ip_pool(const Reader& object, Meta meta) {
   }
   pool.nat_outgoing = spec["natOutgoing"].boolean(false);
   pool.disabled = spec["disabled"].boolean(false);
+  pool.disable_bgp_export = spec["disableBGPExport"].boolean(false);
   return pool;
 }
 

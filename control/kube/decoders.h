@@ -18,6 +18,13 @@ NetworkPolicy decode_network_policy(const Reader& object, Meta meta);
 IpPool decode_ip_pool(const Reader& object, Meta meta);
 ServiceCidr decode_service_cidr(const Reader& object, Meta meta);
 ClusterNetworkPolicy decode_cluster_network_policy(const Reader& object, Meta meta);
+Secret decode_secret(const Reader& object, Meta meta);
+BgpConfiguration decode_bgp_configuration(const Reader& object, Meta meta);
+BgpPeer decode_bgp_peer(const Reader& object, Meta meta);
+BgpFilter decode_bgp_filter(const Reader& object, Meta meta);
+
+// An AS number: 64512, "64512" or "1.10" (RFC 5396); 0 when absent or refused.
+std::uint32_t read_as_number(const Reader& field);
 
 // A policy that is wrong somewhere may be all there is between a pod and the world, so its parts
 // are read one by one: what is wrong in one refuses the object as ever, and is a doubt beside that

@@ -6,9 +6,11 @@
 namespace podwire::control::kube {
 namespace {
 
-constexpr std::array kKindNames{"Node",    "Namespace",     "Pod",
-                                "Service", "EndpointSlice", "NetworkPolicy",
-                                "IPPool",  "ServiceCIDR",   "ClusterNetworkPolicy"};
+constexpr std::array kKindNames{"Node",     "Namespace",        "Pod",
+                                "Service",  "EndpointSlice",    "NetworkPolicy",
+                                "IPPool",   "ServiceCIDR",      "ClusterNetworkPolicy",
+                                "Secret",   "BGPConfiguration", "BGPPeer",
+                                "BGPFilter"};
 static_assert(kKindNames.size() == std::variant_size_v<Object>);
 
 bool matches_requirement(const Requirement& requirement, const Labels& labels) {

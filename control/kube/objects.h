@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "control/kube/bgp_objects.h"
 #include "control/kube/meta.h"
 #include "dataplane/net/address.h"
 
@@ -45,6 +46,10 @@ struct Node {
   std::optional<net::Prefix>
       ipv4_subnet;   // annotation projectcalico.org/IPv4Address: own subnet's mask
   std::string zone;  // label topology.kubernetes.io/zone
+  // Calico's annotations projectcalico.org/...: what the node speaks BGP with.
+  std::optional<net::Address> bgp_v4, bgp_v6;  // IPv4Address, IPv6Address
+  std::uint32_t as_number = 0;                 // ASNumber; 0: the cluster's
+  std::optional<net::Address> reflector;       // RouteReflectorClusterID; IPv4
   // The cluster autoscaler has marked it with its taint: load balancers are to leave it (KEP-3836).
   bool leaving = false;
   bool operator==(const Node&) const = default;
@@ -196,6 +201,7 @@ struct IpPool {
   TunnelMode ipip = TunnelMode::never;
   bool nat_outgoing = false;
   bool disabled = false;
+  bool disable_bgp_export = false;
   std::uint8_t block_size = 26;
   bool operator==(const IpPool&) const = default;
 };
@@ -207,8 +213,9 @@ struct ServiceCidr {
   bool operator==(const ServiceCidr&) const = default;
 };
 
-using Object = std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool,
-                            ServiceCidr, ClusterNetworkPolicy>;
+using Object =
+    std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool, ServiceCidr,
+                 ClusterNetworkPolicy, Secret, BgpConfiguration, BgpPeer, BgpFilter>;
 
 // In the order of Object's alternatives.
 enum class Kind : std::uint8_t {
@@ -220,7 +227,11 @@ enum class Kind : std::uint8_t {
   network_policy,
   ip_pool,
   service_cidr,
-  cluster_network_policy
+  cluster_network_policy,
+  secret,
+  bgp_configuration,
+  bgp_peer,
+  bgp_filter
 };
 inline Kind kind(const Object& object) {
   return static_cast<Kind>(object.index());

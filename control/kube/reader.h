@@ -28,6 +28,7 @@ class Reader {
       : value_(&value), problem_(&problem) {}
 
   [[nodiscard]] bool present() const { return value_ != nullptr && !value_->is_null(); }
+  [[nodiscard]] bool is_text() const { return value_ != nullptr && value_->is_string(); }
   [[nodiscard]] const std::string& path() const { return path_; }
   // Records the sentence unless an earlier field was wrong already.
   void refuse(std::string sentence) const;

@@ -32,6 +32,7 @@ KINDS = {
     "ippools": ("/apis/crd.projectcalico.org/v1/ippools", "crd.projectcalico.org/v1", "IPPool"),
     "clusternetworkpolicies": ("/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
                                "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
+    "secrets": ("/api/v1/namespaces/kube-system/secrets", "v1", "Secret"),
 }
 Request = namedtuple("Request", "time verb plural query authorization path")
 

@@ -81,6 +81,10 @@ class Watcher final : public ObjectSink {
     add_names(in_force, "IPPool", all_.ip_pools);
     add_names(in_force, "ServiceCIDR", all_.service_cidrs);
     add_names(in_force, "ClusterNetworkPolicy", all_.cluster_network_policies);
+    add_names(in_force, "Secret", all_.secrets);
+    add_names(in_force, "BGPConfiguration", all_.bgp_configurations);
+    add_names(in_force, "BGPPeer", all_.bgp_peers);
+    add_names(in_force, "BGPFilter", all_.bgp_filters);
     json kinds = json::object();
     for (const KindReport& report : source_.report()) {
       json errors = json::object();

@@ -46,9 +46,9 @@ def the_lab():
     return _lab
 
 
-def allowed():
-    """The plural names of what the ClusterRole lets podwire list and watch."""
-    role, = (one for one in yaml.safe_load_all(RBAC.read_text()) if one["kind"] == "ClusterRole")
+def allowed(role="ClusterRole"):
+    """The plural names of what this role lets podwire list and watch."""
+    role, = (one for one in yaml.safe_load_all(RBAC.read_text()) if one["kind"] == role)
     return {resource for rule in role["rules"] for resource in rule["resources"]}
 
 

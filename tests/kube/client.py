@@ -18,14 +18,17 @@ GROUPS = {  # kind -> where the API server keeps it
                      "ConfigMap", "Endpoints"), "/api/v1"),
     "EndpointSlice": "/apis/discovery.k8s.io/v1",
     **dict.fromkeys(("NetworkPolicy", "ServiceCIDR"), "/apis/networking.k8s.io/v1"),
-    **dict.fromkeys(("ClusterRole", "ClusterRoleBinding"), "/apis/rbac.authorization.k8s.io/v1"),
+    **dict.fromkeys(("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
+                    "/apis/rbac.authorization.k8s.io/v1"),
     "DaemonSet": "/apis/apps/v1",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1",
-    "IPPool": "/apis/crd.projectcalico.org/v1",
+    **dict.fromkeys(("IPPool", "BGPConfiguration", "BGPPeer", "BGPFilter"),
+                    "/apis/crd.projectcalico.org/v1"),
     "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2",
 }
 CLUSTER_SCOPED = {"Namespace", "Node", "ServiceCIDR", "ClusterRole", "ClusterRoleBinding",
-                  "CustomResourceDefinition", "IPPool", "ClusterNetworkPolicy"}
+                  "CustomResourceDefinition", "IPPool", "BGPConfiguration", "BGPPeer", "BGPFilter",
+                  "ClusterNetworkPolicy"}
 MERGE_PATCH = "application/merge-patch+json"
 
 

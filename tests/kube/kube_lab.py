@@ -64,7 +64,7 @@ class KubeLab(lab.Lab):
         self.proxy = Proxy(self.cluster.namespace, PROXY_PORT, ("127.0.0.1", PORT))
 
     def give_objects(self):
-        for kind in ("IPPool", "ClusterNetworkPolicy"):
+        for kind in ("IPPool", "ClusterNetworkPolicy", "BGPConfiguration", "BGPPeer", "BGPFilter"):
             self.define(kind)
         for path in sorted(self.manifests.glob("*.yaml")):
             for thing in yaml.safe_load_all(path.read_text()):
@@ -89,7 +89,7 @@ class KubeLab(lab.Lab):
     def create(self, thing):
         """Makes an object of a manifest, and gives it the status that it has there."""
         meta, kind = thing["metadata"], thing["kind"]
-        if kind == "IPPool":
+        if "projectcalico.org" in thing["apiVersion"]:
             thing["apiVersion"] = GROUPS[kind].removeprefix("/apis/")
         if kind == "Pod":
             netns.wait_until(lambda: self.admin.exists("ServiceAccount", "default",

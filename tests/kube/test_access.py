@@ -25,6 +25,11 @@ class Access(Case):
                 granted.add(plural(kind))
         self.assertEqual(granted, allowed())
 
+    def test_reads_secrets_of_its_own_namespace_only(self):
+        self.assertEqual(allowed("Role"), {"secrets"})
+        self.podwire.list("Secret", namespace="kube-system")
+        self.refused(403, self.podwire.list, "Secret", namespace=self.namespace)
+
     def test_may_not_read_one_nor_write(self):
         error = self.refused(403, self.podwire.get, "Namespace", "default")
         self.assertIn('User "system:serviceaccount:kube-system:podwire" cannot get resource '

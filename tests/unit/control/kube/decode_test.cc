@@ -119,7 +119,8 @@ const Refusal kRefusals[] = {
     {"Node", "/kind", "-", "object n1: kind: is not given"},
     {"Node", "/kind", R"("Knode")",
      "Knode n1: kind: \"Knode\" is not a kind podwire reads (Node, Namespace, Pod, Service, "
-     "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy)"},
+     "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy, "
+     "Secret, BGPConfiguration, BGPPeer, BGPFilter)"},
     {"Node", "/metadata", "[]", "Node: metadata: [...] is not a set of fields"},
     {"Namespace", "/metadata/labels/team", "1.1",
      "Namespace shop: metadata.labels.team: 1.1 is not a string; put it in quotes"},
