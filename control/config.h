@@ -37,6 +37,14 @@ struct Config {
   bool count_policy_drops = false;       // count-policy-drops
   std::uint32_t routes_max = 1'200'000;  // routes-max: prefixes taken from Linux
   std::uint32_t min_sync_period_ms = 1;  // between builds; kube-proxy's minSyncPeriod
+
+  bool bgp = false;                             // bgp: bird is told what to do, and followed
+  std::string bird_program = "/usr/sbin/bird";  // bird-program: checks each configuration
+  std::string bird_config;                      // bird-config; empty: state_dir/bird.conf
+  std::string bird_socket;                      // bird-socket; empty: run_dir/bird.ctl
+  bool bgp_mesh_bfd = false;                    // bgp-mesh-bfd
+  std::uint32_t bgp_bfd_interval_ms = 300;      // bgp-bfd-interval-ms
+  std::uint8_t bgp_bfd_multiplier = 3;          // bgp-bfd-multiplier
 };
 
 // How the API server is reached, as the files say now; not for a manifests folder.

@@ -348,6 +348,32 @@ void add_flows(std::vector<Option>& all, const Config& d) {
                  set_truth(FIELD(dataplane.tcp_pickup))});
 }
 
+void add_bgp(std::vector<Option>& all, const Config& d) {
+  const char* section = "BGP";
+  all.push_back({section, "bgp", nullptr, text(d.bgp),
+                 "write bird's configuration, have it reload on change, and follow its peers",
+                 set_truth(FIELD(bgp))});
+  all.push_back({section, "bird-program", "FILE", d.bird_program,
+                 "bird 2, which checks each configuration before it is put in place",
+                 set_folder(FIELD(bird_program))});
+  all.push_back({section, "bird-config", "FILE", "",
+                 "configuration that the running bird reads; default: bird.conf in state-dir",
+                 set_folder(FIELD(bird_config))});
+  all.push_back({section, "bird-socket", "FILE", "",
+                 "control socket of the running bird; default: bird.ctl in run-dir",
+                 set_folder(FIELD(bird_socket))});
+  all.push_back({section, "bgp-mesh-bfd", nullptr, text(d.bgp_mesh_bfd),
+                 "watch the node mesh by BFD where nodes share a network; BGPPeers say for "
+                 "themselves (failureDetectionMode)",
+                 set_truth(FIELD(bgp_mesh_bfd))});
+  all.push_back({section, "bgp-bfd-interval-ms", "N", text(d.bgp_bfd_interval_ms),
+                 "time between BFD packets, milliseconds",
+                 set_number(10, 60000, FIELD(bgp_bfd_interval_ms))});
+  all.push_back({section, "bgp-bfd-multiplier", "N", text(d.bgp_bfd_multiplier),
+                 "BFD packets that may be missed before a peer counts as gone",
+                 set_number(1, 255, FIELD(bgp_bfd_multiplier))});
+}
+
 void add_timeouts(std::vector<Option>& all, const Config& d) {
   const auto add = [&](const char* name, const char* help, auto place) {
     Config defaults = d;
@@ -400,6 +426,7 @@ const std::vector<Option>& table() {
     add_ports(options, defaults);
     add_memory(options, defaults);
     add_flows(options, defaults);
+    add_bgp(options, defaults);
     add_timeouts(options, defaults);
     add_paths(options, defaults);
     return options;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "control/apiserver/source.h"
+#include "control/bgp/speaker.h"
 #include "control/change_log.h"
 #include "control/denial_log.h"
 #include "control/log.h"
@@ -40,6 +41,7 @@ class Loop::Control final : public ObjectSink {
         publisher_(io_, state_, store_,
                    [this](const auto& changes, const auto& wanted) { published(changes, wanted); }),
         front_(io_, state_, publisher_.hooks()),
+        speaker_(io_, state_),
         network_(io_, config, dataplane.uplink_kernel_device(), [this] { linux_changed(); }) {}
 
   int run();
@@ -82,6 +84,7 @@ class Loop::Control final : public ObjectSink {
     network_.follow(state_.store, changes, *state_.snapshot->services, state_.attachments,
                     wanted_neighbours);
     front_.published(changes, store_);
+    speaker_.follow(changes);
   }
   void poll_events();
   void finish();
@@ -93,6 +96,7 @@ class Loop::Control final : public ObjectSink {
   StoreWriter store_{state_.store};
   Publisher publisher_;
   Front front_;
+  bgp::Speaker speaker_;
   routes::HostNetwork network_;
   std::unique_ptr<ObjectSource> source_;
   ChangeLog input_problems_;
@@ -122,7 +126,9 @@ int Loop::Control::run() {
 Result<void> Loop::Control::start() {
   if (auto started = network_.start(); !started) return started;
   state_.linux_state = network_.state();
-  return front_.start();
+  if (auto started = front_.start(); !started) return started;
+  speaker_.start();
+  return {};
 }
 
 void Loop::Control::start_source() {
@@ -161,6 +167,7 @@ void Loop::Control::poll_events() {
 void Loop::Control::finish() {
   if (std::exchange(finished_, true)) return;
   front_.stop();
+  speaker_.stop();
   if (source_ != nullptr) source_->stop();
   publisher_.stop();
   network_.stop();

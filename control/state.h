@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control/attachments.h"
+#include "control/bgp/bgp_state.h"
 #include "control/build/builder.h"
 #include "control/config.h"
 #include "control/dataplane_link.h"
@@ -47,6 +48,7 @@ struct State {
       denials.gather(dataplane, *snapshot->policies);
     }
   }
+  bgp::BgpState bgp{};
   std::uint64_t changes_refused = 0;  // objects refused since start
 };
 

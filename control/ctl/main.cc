@@ -33,6 +33,7 @@ constexpr std::array kCommands = {
     Command{"services", "Services in force, with frontends and backends"},
     Command{"policies", "NetworkPolicies and the pods of this node that they select"},
     Command{"routes", "where packets go, by prefix; --to ADDRESS or PREFIX chooses"},
+    Command{"bgp", "bird's peers, their states and routes; what this node announces"},
     Command{"flows", "connections; --pod, --service, --protocol, --limit choose"},
     Command{"drops", "dropped packets by reason; --all shows every reason"},
     Command{"counters", "the workers' and ports' counters"},

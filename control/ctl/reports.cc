@@ -96,6 +96,7 @@ json problems_json(const Sources& sources) {
   for (const auto& problem : sources.state.build_problems) {
     problems.push_back(problem.object + ": " + problem.sentence);
   }
+  for (const auto& problem : sources.state.bgp.problems) problems.push_back(problem);
   for (const auto& problem : sources.attachment_problems) problems.push_back(problem);
   for (const auto& problem : sources.health_check_problems) problems.push_back(problem);
   return problems;

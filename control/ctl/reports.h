@@ -33,6 +33,7 @@ nlohmann::json policies(const Sources& sources);
 // Of the prefixes in `to` and around it ("10.1.0.0/16", an address; empty: all) the first
 // kMostRoutes.
 Result<nlohmann::json> routes(const Sources& sources, const std::string& to);
+nlohmann::json bgp(const Sources& sources);
 Result<nlohmann::json> flows(const Sources& sources, const FlowFilter& filter);
 nlohmann::json drops(const Sources& sources);
 nlohmann::json counters(const Sources& sources);

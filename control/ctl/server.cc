@@ -47,13 +47,9 @@ std::string explain_lines(const json& request, const State& state, explain::Expl
                                  text, {state.snapshot, &state.attachments, state.publishes})}});
 }
 
-constexpr std::pair<const char*, json (*)(const Sources&)> kReports[] = {{"status", status},
-                                                                         {"pods", pods},
-                                                                         {"services", services},
-                                                                         {"policies", policies},
-                                                                         {"drops", drops},
-                                                                         {"counters", counters},
-                                                                         {"top", top}};
+constexpr std::pair<const char*, json (*)(const Sources&)> kReports[] = {
+    {"status", status}, {"pods", pods},   {"services", services}, {"policies", policies},
+    {"bgp", bgp},       {"drops", drops}, {"counters", counters}, {"top", top}};
 
 }  // namespace
 

@@ -205,6 +205,23 @@ std::string policies_text(const json& policies) {
          doubts;
 }
 
+std::string bgp_text(const json& bgp) {
+  if (!bgp["enabled"].get<bool>()) return "BGP is off (option bgp)\n";
+  std::string text = cell(bgp, "bird") + ", router " + cell(bgp, "routerId") + ", AS " +
+                     cell(bgp, "asNumber") +
+                     (bgp["connected"].get<bool>() ? "" : ": DOES NOT ANSWER") + "\n";
+  text += "announces  pods " + joined(bgp["own"]) + "  services " + joined(bgp["services"]) + "\n";
+  std::vector<Row> rows;
+  for (const auto& peer : bgp["peers"]) {
+    rows.push_back({cell(peer, "address"), cell(peer, "asNumber"), cell(peer, "node"),
+                    cell(peer, "object"), cell(peer, "state"), cell(peer, "imported"),
+                    cell(peer, "exported"), cell(peer, "lastError")});
+  }
+  text += "\n" + table_text({"PEER", "AS", "NODE", "BY", "STATE", "IN", "OUT", "LAST ERROR"}, rows);
+  for (const auto& problem : bgp["problems"]) text += "problem  " + cell(problem) + "\n";
+  return text;
+}
+
 std::string routes_text(const json& routes) {
   std::vector<Row> rows;
   const auto add = [&](const std::string& prefix, const json& hop, const std::string& share) {
@@ -405,6 +422,7 @@ std::string report_text(const std::string& command, const json& result, bool all
   if (command == "services") return services_text(result);
   if (command == "policies") return policies_text(result);
   if (command == "routes") return routes_text(result);
+  if (command == "bgp") return bgp_text(result);
   if (command == "flows") return flows_text(result);
   if (command == "counters") return counters_text(result);
   if (command == "top") return top_text(result);

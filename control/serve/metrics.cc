@@ -253,6 +253,30 @@ void add_control(Families& out, const State& state) {
   }
 }
 
+// Peers come from the configuration.
+void add_bgp(Families& out, const bgp::BgpState& bgp) {
+  if (!bgp.enabled) return;
+  out.gauge("bgp_bird_up", "1 while bird answers.", bgp.connected ? 1 : 0);
+  out.counter("bgp_reloads_total", "Configurations that bird took.", bgp.reloads);
+  out.counter("bgp_refusals_total", "Configurations that bird refused.", bgp.refusals);
+  out.gauge("bgp_announced_pod_ranges", "Pod ranges that this node announces.",
+            static_cast<double>(bgp.own.size()));
+  out.gauge("bgp_announced_service_routes", "Routes that this node announces for Services.",
+            static_cast<double>(bgp.service_routes.size()));
+  const auto each = [&](const char* name, const char* help, auto value) {
+    out.begin(name, help, MetricType::Gauge);
+    for (const bgp::PeerState& peer : bgp.peers) {
+      out.add(static_cast<double>(value(peer)), {{"peer", peer.name}});
+    }
+  };
+  each("bgp_peer_established", "1 while there is a session with the peer.",
+       [](const bgp::PeerState& peer) { return peer.established() ? 1 : 0; });
+  each("bgp_peer_imported_routes", "Routes that the peer has taught bird.",
+       [](const bgp::PeerState& peer) { return peer.imported; });
+  each("bgp_peer_exported_routes", "Routes that bird has told the peer.",
+       [](const bgp::PeerState& peer) { return peer.exported; });
+}
+
 }  // namespace
 
 std::vector<MetricFamily> Metrics::Collect() const {
@@ -271,6 +295,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   add_tables(out, state_.dataplane);
   add_control(out, state_);
   add_source(out, state_);
+  add_bgp(out, state_.bgp);
   std::vector<MetricFamily> all = out.take();
   std::vector<MetricFamily> as_proxy = proxy_metrics(state_, proxy_health_);
   std::move(as_proxy.begin(), as_proxy.end(), std::back_inserter(all));
