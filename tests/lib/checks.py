@@ -620,6 +620,36 @@ def bad_manifest_keeps_last_state(lab):
     return problem
 
 
+def bgp_teaches_linux_and_podwire(lab, family):
+    """node-b's pod range comes to node-a by BGP; and so does a route that no object tells of, put
+    into Linux on node-b: bird there, bird here, Linux here, podwire here."""
+    nodes, gateway = lab.nodes, NODE_ADDRESSES["node-b"][family]
+    their_range = {4: "10.244.2.0/24", 6: "fd00:10:244:2::/64"}[family]
+    extra = {4: "10.244.77.0/24", 6: "fd00:10:244:77::/64"}[family]
+
+    def peer_is_up():
+        return any(p["established"] and p["address"] == gateway
+                   for p in nodes["node-a"].ctl("bgp")["peers"])
+
+    def podwire_has(wanted):
+        return any(r["prefix"] == extra for r in nodes["node-a"].ctl("routes")) == wanted
+
+    netns.wait_until(peer_is_up, 20, f"a session with {gateway}")
+    netns.wait_until(lambda: lab.linux_routes("node-a", family).get(their_range) == gateway, 10,
+                     f"Linux's route to {their_range}")
+    need(podwire_has(False), f"podwire has a route to {extra} too early")
+    netns.ip("-n", nodes["node-b"].namespace, "route", "add", "blackhole", extra)
+    started = time.monotonic()
+    try:
+        netns.wait_until(lambda: podwire_has(True), 10, f"podwire's route to {extra}")
+        took = time.monotonic() - started
+        need(lab.linux_routes("node-a", family).get(extra) == gateway, "Linux has another route")
+    finally:
+        netns.ip("-n", nodes["node-b"].namespace, "route", "del", "blackhole", extra)
+    netns.wait_until(lambda: podwire_has(False), 10, f"{extra} to go")
+    return f"{their_range} via {gateway}, {extra} after {took:.2f} s"
+
+
 def restart_keeps_addresses(lab):
     node = lab.nodes["node-b"]
     before = netns.ip("-n", lab.pods["web-b"].namespace, "-br", "addr", "show", "dev", "eth0")
@@ -682,6 +712,8 @@ BOTH = [
     ("too large for the path", too_large),
 ]
 ALONE = [
+    *((f"BGP: bird teaches Linux, and Linux podwire, IPv{family}",
+       lambda lab, f=family: bgp_teaches_linux_and_podwire(lab, f)) for family in (4, 6)),
     ("iperf3", lambda lab: iperf3(lab, 4)),
     ("a change in the folder is in force", folder_change_in_force),
     ("a policy change cuts a connection", policy_change_cuts),

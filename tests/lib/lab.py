@@ -1,5 +1,5 @@
-"""The lab: two nodes and an outside host as network namespaces on one wire, podwired on each node,
-pods attached by executing podwire-cni.
+"""The lab: two nodes and an outside host as network namespaces on one wire, podwired and bird on
+each node, pods attached by executing podwire-cni.
 
     pw-node-a ── eth0 ─┐
     pw-node-b ── eth0 ─┼─ bridge in pw-wire          pw-web-a, pw-client-a, ... : the pods
@@ -65,7 +65,8 @@ class Node:
         self.run_dir, self.log = self.folder / "run", self.folder / "podwired.log"
         self.config = self.folder / "podwired.conf"
         self.environment = {}
-        self.process = None
+        self.process = self.bird = None
+        self.speaks_bgp = False
 
     def write_config(self, manifests, **overrides):
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,7 @@ class Node:
             "count-policy-drops": "true",
         }
         values.update({key.replace("_", "-"): value for key, value in overrides.items()})
+        self.speaks_bgp = values.get("bgp") == "true"
         lines = []
         for key, value in values.items():
             if value is None:
@@ -105,6 +107,19 @@ class Node:
                                  self.process)
             except (RuntimeError, TimeoutError) as error:
                 raise RuntimeError(f"{error}\n{log_tail(self.log)}") from None
+
+    def start_bird(self):
+        """Starts bird, which reads what podwired has written for it, and waits until podwired has
+        found it."""
+        netns.wait_until((self.folder / "state/bird.conf").exists, 10,
+                         f"bird's configuration on {self.name}", self.process)
+        self.bird = netns.spawn(
+            self.namespace, ["bird", "-f", "-c", str(self.folder / "state/bird.conf"),
+                             "-s", str(self.run_dir / "bird.ctl"), "-P",
+                             str(self.folder / "bird.pid")],
+            self.folder / "bird.log")
+        netns.wait_until(lambda: self.ctl("bgp")["connected"], 10, f"bird of {self.name}",
+                         self.bird)
 
     def spawn(self, **environment):
         return netns.spawn(self.namespace, [*self.command(), "--config", str(self.config)],
@@ -230,6 +245,9 @@ class Lab:
         except OSError:
             raise RuntimeError("another lab is running; wait for it, or end it") from None
 
+    def unlock(self):
+        self._lock.close()
+
     def namespaces(self):
         return [n for n in os.listdir("/run/netns") if n.startswith(f"{PREFIX}-")] \
             if os.path.isdir("/run/netns") else []
@@ -248,8 +266,10 @@ class Lab:
         say("wiring two nodes and an outside host")
         self.make_wire()
         self.give_objects()
-        say("starting podwired on both nodes")
+        say("starting podwired and bird on both nodes")
         in_parallel(lambda node: node.start(), self.nodes.values())
+        in_parallel(lambda node: node.start_bird(),
+                    [node for node in self.nodes.values() if node.speaks_bgp])
         say(f"attaching {len(self.pods)} pods")
         in_parallel(self.attach, self.pods.values())
         say("starting the pods' programs")
@@ -258,9 +278,9 @@ class Lab:
     def give_objects(self):
         """Says where each node has its objects from."""
         for node in self.nodes.values():
-            node.write_config(self.manifests)
+            node.write_config(self.manifests, bgp="true")
 
-    def make_wire(self):
+    def make_bridge(self):
         netns.create(self.wire)
         netns.ip_batch(self.wire, ["link add br0 type bridge forward_delay 0 mcast_snooping 0",
                                    "link set br0 up"])
@@ -269,6 +289,9 @@ class Lab:
             for family in ("ip", "ip6", "arp"):
                 with contextlib.suppress(OSError):
                     Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables").write_text("0")
+
+    def make_wire(self):
+        self.make_bridge()
         for name, namespace, addresses in (
                 ("node-a", self.nodes["node-a"].namespace, NODE_ADDRESSES["node-a"]),
                 ("node-b", self.nodes["node-b"].namespace, NODE_ADDRESSES["node-b"]),
@@ -334,6 +357,11 @@ class Lab:
         if who in self.pods:
             return self.pods[who].namespace
         return self.outside if who == "outside" else self.nodes[who].namespace
+
+    def linux_routes(self, who, family):
+        """What BIRD has taught Linux there: gateway by prefix."""
+        done = self.run(who, "ip", f"-{family}", "-j", "route", "show", "proto", "bird")
+        return {r["dst"]: r.get("gateway") for r in json.loads(done.stdout or "[]")}
 
     def run(self, who, *command, timeout_s=10):
         return netns.run(self.namespace_of(who), command, timeout_s)
