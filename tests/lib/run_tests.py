@@ -233,6 +233,9 @@ class Runner:
     def lab(self):
         self.privileged("lab", ["/usr/bin/python3", "-u", "scripts/lab", "check"], 240)
 
+    def bgp(self):
+        self.privileged("bgp", ["/usr/bin/python3", "-uB", "tests/bgp/run.py"], 400)
+
     def kube(self):
         """The first build of the control plane takes minutes, every later one nothing."""
         started = time.monotonic()
@@ -280,7 +283,7 @@ class Runner:
 
 
 PARTS = ["tidy", "unit", "packet", "order", "bench", "io", "attack", "vhost", "lab", "smoke",
-         "runtime", "scapy", "apiserver", "kube", "asan", "model", "fuzz"]
+         "runtime", "scapy", "bgp", "apiserver", "kube", "asan", "model", "fuzz"]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",

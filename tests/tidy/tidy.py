@@ -38,8 +38,9 @@ INCLUDES = {
 FOLDERS_WITH_README = ["dataplane", "dataplane/io", "dataplane/flow", "dataplane/stages",
                        "dataplane/tables", "dataplane/net", "dataplane/observe", "control",
                        "control/kube", "control/manifests", "control/apiserver", "control/build",
-                       "control/routes", "control/cni", "control/ctl", "control/serve", "cni-shim",
-                       "conf", "scripts", "tests", "tests/apiserver", "tests/kube", "bench"]
+                       "control/routes", "control/cni", "control/bgp", "control/ctl",
+                       "control/serve", "cni-shim", "conf", "scripts", "tests", "tests/apiserver",
+                       "tests/bgp", "tests/kube", "bench"]
 
 
 def tracked(*endings):
