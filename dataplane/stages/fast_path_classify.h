@@ -53,10 +53,11 @@ inline Classifier::Kind Classifier::of_v4(const Ingress& ingress, const rte_mbuf
   using Ip = Wire<flow::V4>;
   const std::uint8_t protocol = Ip::protocol(ip);
   if (is_carried(protocol)) [[likely]]
-    return Ip::is_fragment(ip) ? Kind::in_place : Kind::v4;
+    return Ip::is_fragment(ip) || !Ip::is_checksum_good(ip) ? Kind::in_place : Kind::v4;
   if (protocol != net::protocol::ipip || !ingress.uplink) return Kind::later;
   const std::uint8_t* inner = ip + sizeof(net::Ipv4);
-  if (!is_from_tunnel(mbuf, ip) || Ip::is_fragment(inner)) return Kind::in_place;
+  if (!is_from_tunnel(mbuf, ip) || Ip::is_fragment(inner) || !Ip::is_checksum_good(inner))
+    return Kind::in_place;
   return is_carried(Ip::protocol(inner)) ? Kind::v4_in_tunnel : Kind::later;
 }
 

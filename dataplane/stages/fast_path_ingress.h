@@ -7,13 +7,27 @@
 
 namespace podwire::stages {
 
-// What parse asks of a frame's port, ready to be asked of many frames.
+// What rewrite and route ask of it.
+struct Origin {
+  PortId port = kNoPort;
+  unsigned hop_less = 0;                  // 1: a packet from here loses a hop, unless to the host
+  std::uint64_t way = 0, tunnel_way = 0;  // what Way::from says: plain, and from a tunnel
+
+  Origin() = default;
+  Origin(PortId port, const tables::Snapshot& snapshot) noexcept
+      : port(port),
+        way(flow::Way::from(snapshot.flow_generation(), port, false)),
+        tunnel_way(flow::Way::from(snapshot.flow_generation(), port, true)) {
+    const tables::PortInfo* info = snapshot.ports->find(port);
+    hop_less = info != nullptr && info->role != tables::PortRole::host ? 1 : 0;
+  }
+};
+
+// What parse asks of it, ready to be asked of many frames.
 struct Ingress {
   PortId port = kNoPort;
   bool uplink = false;
-  bool few_queues = false;                // fewer than there are workers
-  bool forwards = false;                  // a packet from here loses a hop
-  std::uint64_t way = 0, tunnel_way = 0;  // what Way::from says: plain, and from a tunnel
+  bool few_queues = false;  // fewer than there are workers
 
   Ingress() = default;
   Ingress(PortId port, const tables::Snapshot& snapshot, const Worker& w) noexcept;
@@ -45,9 +59,6 @@ inline Ingress::Ingress(PortId port, const tables::Snapshot& snapshot, const Wor
   const bool pod = info->role == tables::PortRole::pod;
   uplink = info->role == tables::PortRole::uplink;
   few_queues = info->port != nullptr && info->port->queues() < w.shared.workers;
-  forwards = info->role != tables::PortRole::host;
-  way = flow::Way::from(snapshot.flow_generation(), port, false);
-  tunnel_way = flow::Way::from(snapshot.flow_generation(), port, true);
   const net::Mac every{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, group{{1, 0, 0, 0, 0, 0}}, none{};
   // A host may name any Ethernet address that is not a group's.
   Start start{.ethernet = {.destination = pod      ? net::kGatewayMac

@@ -29,6 +29,9 @@ inline void store(void* to, T value) noexcept {
 [[nodiscard]] inline __m128i load16(const void* from) noexcept {
   return _mm_loadu_si128(static_cast<const __m128i*>(from));
 }
+inline void store16(void* to, __m128i value) noexcept {
+  _mm_storeu_si128(static_cast<__m128i*>(to), value);
+}
 // A field in network byte order, as a number.
 [[nodiscard]] inline unsigned load_be16(const void* from) noexcept {
   return load<net::be16>(from).host();
@@ -109,13 +112,9 @@ struct Wire<flow::V4> {
     const std::uint64_t most = add_around(load<std::uint64_t>(ip), load<std::uint64_t>(ip + 8));
     return add_around(most, load<std::uint32_t>(ip + 16)) % 0xffff == 0;
   }
-  [[nodiscard]] static bool is_sound(const std::uint8_t* ip) noexcept {
-    return is_checksum_good(ip);
-  }
-  // Hop count, addresses, ports and both checksums: one store for the header, one for the
-  // transport's sum.
+  // Hop count, its checksum, addresses and ports, in one store. `hop_less` is 0 or 1.
   static void translate(std::uint8_t* ip, const flow::Flow<flow::V4>& flow,
-                        bool loses_hop) noexcept;
+                        unsigned hop_less) noexcept;
 
  private:
   // The 16 bytes from the hop count to the ports, less what is no part of a key.
@@ -156,9 +155,8 @@ struct Wire<flow::V6> {
     return _mm_testz_si128(difference, difference) != 0 &&
            words.last == load<std::uint64_t>(bytes + 32);
   }
-  [[nodiscard]] static bool is_sound(const std::uint8_t*) noexcept { return true; }
   static void translate(std::uint8_t* ip, const flow::Flow<flow::V6>& flow,
-                        bool loses_hop) noexcept;
+                        unsigned hop_less) noexcept;
 
  private:
   // The 40 bytes from the payload length to the ports, less what is no part of a key.
@@ -175,83 +173,80 @@ struct Wire<flow::V6> {
   };
 };
 
-// The transport's sum, by increment; a UDP packet without one stays without (RFC 768).
-inline void update_l4_checksum(std::uint8_t* l4, std::uint8_t protocol,
-                               std::uint32_t delta) noexcept {
-  const bool udp = protocol == net::protocol::udp;
-  std::uint8_t* field = l4 + (udp ? offsetof(net::Udp, checksum) : offsetof(net::Tcp, checksum));
-  const std::uint32_t old = load<std::uint16_t>(field);
-  // The same sum negated for UDP, which has no use for the zero that is another form of 0xffff.
-  if (udp) [[likely]] {
-    const std::uint32_t sum = old + (delta ^ 0xffffU);
-    if (old != 0) [[likely]]
-      store(field, static_cast<std::uint16_t>(sum + (sum >> 16U)));
-  } else {
-    const std::uint32_t sum = (old ^ 0xffffU) + delta;
-    store(field, static_cast<std::uint16_t>(~(sum + (sum >> 16U))));
-  }
+// RFC 1624 by one's complement subtraction: ~(~checksum + delta) is checksum - delta, less the
+// borrow. Both are below 2^16; so are the result's lower 16 bits.
+[[nodiscard]] constexpr std::uint32_t updated(std::uint32_t checksum,
+                                              std::uint32_t delta) noexcept {
+  return checksum - delta - (checksum < delta ? 1U : 0U);
+}
+// The same for UDP, where 0xffff stands for the zero (RFC 768).
+[[nodiscard]] constexpr std::uint32_t updated_udp(std::uint32_t checksum,
+                                                  std::uint32_t delta) noexcept {
+  return checksum - delta - (checksum <= delta ? 1U : 0U);
 }
 
 inline void Wire<flow::V4>::translate(std::uint8_t* ip, const flow::Flow<flow::V4>& flow,
-                                      bool loses_hop) noexcept {
+                                      unsigned hop_less) noexcept {
   const auto old = load<std::uint32_t>(ip + offsetof(net::Ipv4, ttl));  // TTL, protocol, checksum
-  // RFC 1624; a hop less is ~old + new of the word (TTL, protocol), whatever its value.
-  std::uint32_t sum = (~old >> 16U) + flow.l3_delta;
-  std::uint32_t ttl_and_protocol = old & 0xffffU;
-  if (loses_hop) [[likely]] {
-    sum += 0xfffe;
-    --ttl_and_protocol;
-  }
-  sum += std::rotl(sum, 16);  // folded, in the upper half
-  const std::uint32_t first = ttl_and_protocol | (~sum & 0xffff0000U);
-  update_l4_checksum(ip + header, flow.key.protocol, flow.l4_delta);
+  // A hop less is one less in the word (TTL, protocol): the checksum's delta is less by one, too.
+  const std::uint32_t delta = flow.l3_delta - hop_less - (flow.l3_delta < 2 * hop_less ? 1U : 0U);
+  // updated() in the upper half; what stands below it is no more in the way than a fraction is.
+  const std::uint32_t high = delta << 16U;
+  const std::uint32_t borrow = old < high ? 0xffff0000U : 0U;
+  const std::uint32_t first = old - hop_less - high + borrow;
   // The rewrite's twelve bytes behind the word that differs for each packet.
   static_assert(offsetof(flow::Flow<flow::V4>, rewrite) == sizeof(flow::V4::Key));
   const auto* rewrite = reinterpret_cast<const std::uint8_t*>(&flow.rewrite) - sizeof first;
   const __m128i words = _mm_insert_epi32(load16(rewrite), static_cast<int>(first), 0);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(ip + offsetof(net::Ipv4, ttl)), words);
+  store16(ip + offsetof(net::Ipv4, ttl), words);
 }
 
 inline void Wire<flow::V6>::translate(std::uint8_t* ip, const flow::Flow<flow::V6>& flow,
-                                      bool loses_hop) noexcept {
-  ip[offsetof(net::Ipv6, hop_limit)] = static_cast<std::uint8_t>(hops(ip) - (loses_hop ? 1U : 0U));
-  update_l4_checksum(ip + header, flow.key.protocol, flow.l4_delta);
+                                      unsigned hop_less) noexcept {
+  ip[offsetof(net::Ipv6, hop_limit)] = static_cast<std::uint8_t>(hops(ip) - hop_less);
   std::memcpy(ip + offsetof(net::Ipv6, source), &flow.rewrite, sizeof flow.rewrite);
 }
 
-// What a transport header says about its connection: that it goes on, that its state may move, or
-// what is not for here: a bare SYN may open it anew.
-enum class L4 : std::uint8_t { udp, tcp, moving, other };
+// What a TCP header says about its connection: that it goes on, that its state may move, or what is
+// not for here: a bare SYN may open it anew.
+enum class Segment : std::uint8_t { steady, moving, other };
 
-// An IP packet in its frame, one segment.
+// An IP packet in its frame, one segment; as long as its total says.
 template <typename F>
 struct InFrame {
   std::uint8_t* ip;
   unsigned total;  // bytes of the IP packet
 
-  // Of a packet as long as its total says.
-  [[nodiscard]] L4 l4(std::uint8_t protocol) const noexcept {
-    const std::uint8_t* at = ip + Wire<F>::header;
-    if (protocol == net::protocol::udp) [[likely]] {
-      // A datagram that does not fill its packet is odd enough for the stages.
-      const auto length = static_cast<std::uint16_t>(total - Wire<F>::header);
-      const auto says = load<std::uint16_t>(at + offsetof(net::Udp, length));
-      return total >= Wire<F>::header + sizeof(net::Udp) && says == raw16(length) ? L4::udp
-                                                                                  : L4::other;
-    }
+  // A datagram that does not fill its packet is odd enough for the stages.
+  [[nodiscard]] bool is_whole_datagram() const noexcept {
+    const auto length = static_cast<std::uint16_t>(total - Wire<F>::header);
+    const auto says = load<std::uint16_t>(l4() + offsetof(net::Udp, length));
+    return total >= Wire<F>::header + sizeof(net::Udp) && says == raw16(length);
+  }
+  [[nodiscard]] Segment segment() const noexcept {
     using net::Tcp;
-    if (total < Wire<F>::header + sizeof(Tcp)) return L4::other;
-    const unsigned size = (at[offsetof(Tcp, data_offset)] >> 4U) * 4U;
-    if (size < sizeof(Tcp) || Wire<F>::header + size > total) return L4::other;
+    if (total < Wire<F>::header + sizeof(Tcp)) return Segment::other;
+    const unsigned size = (l4()[offsetof(Tcp, data_offset)] >> 4U) * 4U;
+    if (size < sizeof(Tcp) || Wire<F>::header + size > total) return Segment::other;
     constexpr unsigned kUrgent = 0x20;
     const unsigned flags = tcp_flags() & (Tcp::syn | Tcp::fin | Tcp::rst | Tcp::ack | kUrgent);
     if (flags == Tcp::ack) [[likely]]
-      return L4::tcp;
-    return flags == (Tcp::fin | Tcp::ack) || flags == (Tcp::syn | Tcp::ack) ? L4::moving
-                                                                            : L4::other;
+      return Segment::steady;
+    return flags == (Tcp::fin | Tcp::ack) || flags == (Tcp::syn | Tcp::ack) ? Segment::moving
+                                                                            : Segment::other;
   }
-  [[nodiscard]] std::uint8_t tcp_flags() const noexcept {
-    return ip[Wire<F>::header + offsetof(net::Tcp, flags)];
+  [[nodiscard]] std::uint8_t tcp_flags() const noexcept { return l4()[offsetof(net::Tcp, flags)]; }
+
+  // A UDP packet without a checksum stays without one.
+  void update_udp_checksum(std::uint32_t delta) const noexcept {
+    std::uint8_t* field = l4() + offsetof(net::Udp, checksum);
+    const std::uint32_t old = load<std::uint16_t>(field);
+    if (old != 0) [[likely]]
+      store(field, static_cast<std::uint16_t>(updated_udp(old, delta)));
+  }
+  void update_tcp_checksum(std::uint32_t delta) const noexcept {
+    std::uint8_t* field = l4() + offsetof(net::Tcp, checksum);
+    store(field, static_cast<std::uint16_t>(updated(load<std::uint16_t>(field), delta)));
   }
 
   // Ethernet and the tunnel's header, in front of the packet.
@@ -263,11 +258,11 @@ struct InFrame {
     const auto first = load<std::uint64_t>(ip);
     if constexpr (kToTunnel) {
       std::uint8_t* outer = ip - sizeof(net::Ipv4);
-      store(outer - sizeof(net::Ethernet), start);
+      store16(outer - sizeof(net::Ethernet), start);
       push_outer(outer, first, hop, tunnel_id);
       return;
     }
-    store(ip - sizeof(net::Ethernet), start);
+    store16(ip - sizeof(net::Ethernet), start);
     store(ip, first);
     if constexpr (F::family == net::Family::v6) {
       store(ip - 2, static_cast<std::uint16_t>(raw16(net::ether_type::ipv6)));
@@ -275,6 +270,8 @@ struct InFrame {
   }
 
  private:
+  [[nodiscard]] std::uint8_t* l4() const noexcept { return ip + Wire<F>::header; }
+
   // As encap's. `first` are the packet's first eight bytes, of which it has the first two and
   // "don't fragment".
   void push_outer(std::uint8_t* outer, std::uint64_t first, const tables::NextHop& hop,

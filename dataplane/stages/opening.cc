@@ -20,7 +20,7 @@ InFrame<flow::V4> packet_in(const rte_mbuf& mbuf) {
 bool may_open(const InFrame<flow::V4>& packet, const rte_mbuf& mbuf) {
   if (packet.total > mbuf.pkt_len - kL3) return false;
   const std::uint8_t protocol = Ip::protocol(packet.ip);
-  if (protocol == net::protocol::udp) return packet.l4(protocol) == L4::udp;
+  if (protocol == net::protocol::udp) return packet.is_whole_datagram();
   using net::Tcp;
   if (packet.total < Ip::header + sizeof(Tcp)) return false;
   constexpr unsigned kUrgent = 0x20;
@@ -52,7 +52,7 @@ bool Opening::is_refused(const rte_mbuf& mbuf, Worker& w) noexcept {
 bool Opening::take(Packet& p, std::uint32_t hash, Worker& w) noexcept {
   const tables::PortInfo* port = w.snapshot->ports->find(p.in_port);
   const InFrame<flow::V4> packet = packet_in(*p.mbuf);
-  if (port == nullptr || !may_open(packet, *p.mbuf) || !Ip::is_sound(packet.ip)) return false;
+  if (port == nullptr || !may_open(packet, *p.mbuf)) return false;
   p.l3_offset = kL3;
   p.l4_offset = kL3 + Ip::header;
   p.l3_length = static_cast<std::uint16_t>(packet.total);
@@ -89,7 +89,12 @@ Verdict Start::decide(Packet& p, Worker& w) noexcept {
   }
   const bool to_tunnel = hop->kind == tables::NextHopKind::tunnel;
   if (to_tunnel && p.mbuf->data_off < sizeof(net::Ipv4)) return Verdict::next();
-  Ip::translate(packet.ip, flow, loses_hop);
+  if (p.protocol == net::protocol::udp) {
+    packet.update_udp_checksum(flow.l4_delta);
+  } else {
+    packet.update_tcp_checksum(flow.l4_delta);
+  }
+  Ip::translate(packet.ip, flow, loses_hop ? 1 : 0);
   if (to_tunnel) {
     packet.put_in_frame<true>(*hop, w.next_tunnel_id++);
     (void)rte_pktmbuf_prepend(p.mbuf, sizeof(net::Ipv4));

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "dataplane/flow/flows.h"
+#include "dataplane/stages/fast_path_wire.h"
 #include "tests/packet/packet_case.h"
 
 namespace podwire::test {
@@ -313,6 +314,33 @@ PACKET_CASE(FastPathDoesAsTheStagesDo) {
     fast += Twins(seed).converse(kBursts);
   }
   EXPECT_GT(fast, seeds() * kBursts / 2);
+}
+
+// Every delta that a flow can have, at the checksums where a borrow comes and goes.
+PACKET_CASE(FastPathSubtractsWhatTheStagesAdd) {
+  for (std::uint32_t delta = 0; delta < 0xffff; ++delta) {
+    for (const std::uint16_t sum : {0, 1, 2, 3, 0x1234, 0xfffd, 0xfffe, 0xffff}) {
+      const auto field = net::be16::from_raw(sum);
+      const auto low = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };
+      ASSERT_EQ(low(stages::updated(sum, delta)), net::updated_checksum(field, delta).raw());
+      if (sum != 0) {
+        ASSERT_EQ(low(stages::updated_udp(sum, delta)),
+                  net::updated_udp_checksum(field, delta).raw());
+      }
+      for (const unsigned hop_less : {0U, 1U}) {
+        std::array<std::uint8_t, 28> packet{};
+        auto& ip = *reinterpret_cast<net::Ipv4*>(packet.data());
+        ip.ttl = 2;
+        ip.checksum = field;
+        const flow::Flow<flow::V4> flow{.key = {}, .rewrite = {}, .l3_delta = low(delta)};
+        stages::Wire<flow::V4>::translate(packet.data(), flow, hop_less);
+        // A hop less takes one from the word (TTL, protocol): its complement's sum is 0xfffe.
+        const std::uint32_t whole = delta + (hop_less == 1 ? 0xfffeU : 0U);
+        ASSERT_EQ(ip.checksum, net::updated_checksum(field, whole)) << sum << " " << delta;
+        ASSERT_EQ(ip.ttl, 2 - hop_less);
+      }
+    }
+  }
 }
 
 // The order inside a flow, whatever is odd about one of its packets.
