@@ -134,7 +134,7 @@ Result<void> Loop::Control::start() {
 void Loop::Control::start_source() {
   if (state_.config.manifests.empty()) {
     source_ = std::make_unique<apiserver::ApiSource>(
-        io_, [config = &state_.config] { return read_access(*config); });
+        io_, [config = &state_.config] { return read_access(*config); }, state_.config.bgp);
   } else {
     source_ = std::make_unique<manifests::ManifestSource>(io_, state_.config.manifests);
   }

@@ -55,21 +55,26 @@ std::span<const Resource> resources() {
       // Where passwords of BGP are, and of these only what people made: no tokens, no certificates.
       {Kind::secret,
        "secrets",
-       {{"/api/v1/namespaces/kube-system/secrets", "v1", "", "type=Opaque"}}},
+       {{"/api/v1/namespaces/kube-system/secrets", "v1", "", "type=Opaque"}},
+       false,
+       true},
       {Kind::bgp_configuration,
        "bgpconfigurations",
        {{"/apis/crd.projectcalico.org/v1/bgpconfigurations", "crd.projectcalico.org/v1", "", ""},
         {"/apis/projectcalico.org/v3/bgpconfigurations", "projectcalico.org/v3", "", ""}},
+       true,
        true},
       {Kind::bgp_peer,
        "bgppeers",
        {{"/apis/crd.projectcalico.org/v1/bgppeers", "crd.projectcalico.org/v1", "", ""},
         {"/apis/projectcalico.org/v3/bgppeers", "projectcalico.org/v3", "", ""}},
+       true,
        true},
       {Kind::bgp_filter,
        "bgpfilters",
        {{"/apis/crd.projectcalico.org/v1/bgpfilters", "crd.projectcalico.org/v1", "", ""},
         {"/apis/projectcalico.org/v3/bgpfilters", "projectcalico.org/v3", "", ""}},
+       true,
        true}};
   return all;
 }

@@ -23,6 +23,7 @@ struct Resource {
   const char* plural;  // "pods", as RBAC has it
   std::vector<Place> places;
   bool optional = false;  // a cluster may not serve it at all
+  bool of_bgp = false;    // asked for only where podwired speaks BGP: passwords are among it
 };
 
 // Every kind that podwire reads.

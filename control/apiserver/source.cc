@@ -21,10 +21,11 @@ constexpr auto kGather = std::chrono::milliseconds(500);
 
 class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
  public:
-  Parts(boost::asio::io_context& io, Credentials::Load load, Limits limits)
+  Parts(boost::asio::io_context& io, Credentials::Load load, bool bgp, Limits limits)
       : io_(io),
         load_(load),
         credentials_(std::move(load)),
+        bgp_(bgp),
         limits_(limits),
         transfers_(io, limits.pulse),
         health_timer_(io) {}
@@ -45,6 +46,7 @@ class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
   boost::asio::io_context& io_;
   Credentials::Load load_;
   Credentials credentials_;
+  const bool bgp_;
   Limits limits_;
   Transfers transfers_;
   std::mt19937_64 random_{std::random_device{}()};
@@ -76,7 +78,9 @@ void ApiSource::Parts::start(ObjectSink& sink) {
                                           [this] {
                                             for (Reflector& r : reflectors_) r.hurry();
                                           }});
-  for (const Resource& resource : resources()) reflectors_.emplace_back(resource, *shared_);
+  for (const Resource& resource : resources()) {
+    if (bgp_ || !resource.of_bgp) reflectors_.emplace_back(resource, *shared_);
+  }
   for (Reflector& reflector : reflectors_) reflector.start();
 }
 
@@ -168,8 +172,8 @@ std::vector<KindReport> ApiSource::Parts::report() const {
   return all;
 }
 
-ApiSource::ApiSource(boost::asio::io_context& io, Credentials::Load load, Limits limits)
-    : parts_(std::make_shared<Parts>(io, std::move(load), limits)) {}
+ApiSource::ApiSource(boost::asio::io_context& io, Credentials::Load load, bool bgp, Limits limits)
+    : parts_(std::make_shared<Parts>(io, std::move(load), bgp, limits)) {}
 
 ApiSource::~ApiSource() {
   stop();

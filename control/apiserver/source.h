@@ -19,8 +19,8 @@ namespace podwire::control::apiserver {
 
 class ApiSource final : public ObjectSource {
  public:
-  // `load` is asked anew for every request.
-  ApiSource(boost::asio::io_context& io, Credentials::Load load, Limits limits = {});
+  // `load` is asked anew for every request. Without `bgp` nothing is asked for that only BGP needs.
+  ApiSource(boost::asio::io_context& io, Credentials::Load load, bool bgp, Limits limits = {});
   ~ApiSource() override;
 
   [[nodiscard]] std::string name() const override;

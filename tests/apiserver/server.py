@@ -32,8 +32,12 @@ KINDS = {
     "ippools": ("/apis/crd.projectcalico.org/v1/ippools", "crd.projectcalico.org/v1", "IPPool"),
     "clusternetworkpolicies": ("/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
                                "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
-    "secrets": ("/api/v1/namespaces/kube-system/secrets", "v1", "Secret"),
 }
+BGP_KINDS = {  # asked for only with --bgp
+    "secrets": ("/api/v1/namespaces/kube-system/secrets", "v1", "Secret"),
+    "bgppeers": ("/apis/crd.projectcalico.org/v1/bgppeers", "crd.projectcalico.org/v1", "BGPPeer"),
+}
+ALL_KINDS = {**KINDS, **BGP_KINDS}
 Request = namedtuple("Request", "time verb plural query authorization path")
 
 
@@ -76,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
         query = {k: v[0] for k, v in urllib.parse.parse_qs(url.query).items()}
-        plural = next((name for name, kind in KINDS.items() if kind[0] == url.path), None)
+        plural = next((name for name, kind in ALL_KINDS.items() if kind[0] == url.path), None)
         verb = "watch" if query.get("watch") else "list"
         self.server.scripted.handle(self, Request(time.monotonic(), verb, plural, query,
                                                   self.headers.get("Authorization"), self.path))
@@ -117,7 +121,7 @@ class Server:
     def __init__(self, folder, certificate="server", port=0):
         self.requests, self.pages, self.connections = [], True, set()
         self.absent = {"ippools", "clusternetworkpolicies"}
-        self._objects = {plural: {} for plural in KINDS}
+        self._objects = {plural: {} for plural in ALL_KINDS}
         self._events = []  # (version, plural, type, object)
         self._version, self._oldest, self._watches = 100, 0, 0
         self._faults = []
@@ -174,7 +178,7 @@ class Server:
                        {"metadata": {"resourceVersion": str(self._version)}})
 
     def _tell(self, plural, kind, thing):
-        _, version, name = KINDS[plural]
+        _, version, name = ALL_KINDS[plural]
         self._events.append((self._version, plural, kind,
                              {"kind": name, "apiVersion": version, **thing}))
         self._changed.notify_all()
@@ -246,7 +250,7 @@ class Server:
         meta = {"resourceVersion": str(version)}
         if begin + len(items) < len(things):
             meta["continue"] = f"{version}:{begin + len(items)}"
-        return {"kind": KINDS[plural][2] + "List", "apiVersion": KINDS[plural][1],
+        return {"kind": ALL_KINDS[plural][2] + "List", "apiVersion": ALL_KINDS[plural][1],
                 "metadata": meta, "items": items}
 
     def watch(self, handler, request):

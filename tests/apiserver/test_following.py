@@ -5,7 +5,7 @@ import threading
 import time
 
 from case import Case, pod, service
-from server import KINDS, answer, reset
+from server import BGP_KINDS, KINDS, answer, reset
 
 
 def cut_amid_event(thing):
@@ -48,6 +48,18 @@ class Listing(Case):
         self.assertEqual(watch.query["labelSelector"],
                          "!service.kubernetes.io/service-proxy-name")
         self.assertEqual(watch.authorization, "Bearer first")
+
+    def test_asks_for_passwords_and_peers_only_where_it_speaks_bgp(self):
+        self.following()
+        self.assertFalse([r for r in self.server.requests if r.plural in BGP_KINDS])
+        self.server.put("secrets", {"metadata": {"name": "bgp", "namespace": "kube-system"},
+                                    "data": {"tor": "cGFzcw=="}})
+        follower = self.follow("--bgp")
+        follower.synced()
+        self.assertEqual(follower.in_force("Secret"), ["kube-system/bgp"])
+        asked, = self.server.asked("list", "secrets")
+        self.assertEqual(asked.query["fieldSelector"], "type=Opaque")
+        self.assertTrue(self.server.asked("list", "bgppeers"))
 
     def test_goes_through_the_pages(self):
         for i in range(1201):

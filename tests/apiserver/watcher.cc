@@ -27,10 +27,10 @@ using nlohmann::json;
 
 class Watcher final : public ObjectSink {
  public:
-  Watcher(const std::string& kubeconfig, bool quiet, apiserver::Limits limits)
+  Watcher(const std::string& kubeconfig, bool quiet, bool bgp, apiserver::Limits limits)
       : quiet_(quiet),
         source_(
-            io_, [kubeconfig] { return apiserver::read_kubeconfig(kubeconfig); }, limits) {}
+            io_, [kubeconfig] { return apiserver::read_kubeconfig(kubeconfig); }, bgp, limits) {}
 
   void run() {
     signals_.async_wait([this](const boost::system::error_code& error, int /*signal*/) {
@@ -125,7 +125,7 @@ class Watcher final : public ObjectSink {
 
 int main(int argc, char** argv) {
   using namespace podwire::control;
-  bool quiet = false;
+  bool quiet = false, bgp = false;
   apiserver::Limits limits;
   std::string kubeconfig;
   for (int i = 1; i < argc; ++i) {
@@ -135,6 +135,8 @@ int main(int argc, char** argv) {
     };
     if (argument == "--quiet") {
       quiet = true;
+    } else if (argument == "--bgp") {
+      bgp = true;
     } else if (argument.starts_with("--silence=")) {
       limits.watch_silence = limits.list_silence = seconds();
     } else if (argument.starts_with("--idle=")) {
@@ -145,6 +147,6 @@ int main(int argc, char** argv) {
       kubeconfig = argument;
     }
   }
-  Watcher(kubeconfig, quiet, limits).run();
+  Watcher(kubeconfig, quiet, bgp, limits).run();
   return 0;
 }

@@ -13,7 +13,7 @@ from client import ApiError
 from cluster import Cluster
 
 CONF = cluster_module.HERE.parents[1] / "conf"
-RBAC = CONF / "kubernetes/rbac.yaml"
+RBAC, RBAC_BGP = CONF / "kubernetes/rbac.yaml", CONF / "kubernetes/rbac-bgp.yaml"
 _numbers = itertools.count(1)
 _cluster = _lab = None
 
@@ -46,9 +46,9 @@ def the_lab():
     return _lab
 
 
-def allowed(role="ClusterRole"):
+def allowed(file=RBAC, role="ClusterRole"):
     """The plural names of what this role lets podwire list and watch."""
-    role, = (one for one in yaml.safe_load_all(RBAC.read_text()) if one["kind"] == role)
+    role, = (one for one in yaml.safe_load_all(file.read_text()) if one["kind"] == role)
     return {resource for rule in role["rules"] for resource in rule["resources"]}
 
 
@@ -117,6 +117,27 @@ class Case(unittest.TestCase):
                 found[endpoint["addresses"][0]] = (endpoint["conditions"]["ready"],
                                                    endpoint.get("nodeName"), ports)
         return found
+
+    def allow_bgp(self):
+        """What conf/kubernetes/rbac-bgp.yaml allows, for this test."""
+        podwire = self.cluster.client(token=self.podwires_account())
+
+        def granted():
+            count = 0
+            for kind, namespace in ("Secret", "kube-system"), ("BGPPeer", None):
+                try:
+                    podwire.list(kind, namespace=namespace)
+                    count += 1
+                except ApiError as error:
+                    count += error.code == 404  # allowed, but there is no such kind
+            return count
+        self.addCleanup(self.eventually, lambda: granted() == 0, "the rules' end")
+        for thing in yaml.safe_load_all(RBAC_BGP.read_text()):
+            meta = thing["metadata"]
+            self.admin.create(thing)
+            self.addCleanup(self.admin.delete, thing["kind"], meta["name"],
+                            meta.get("namespace", "default"))
+        self.eventually(lambda: granted() == 2, "the rules")
 
     def podwires_account(self):
         """A token of the account of conf/kubernetes/rbac.yaml."""

@@ -2,7 +2,7 @@
 
 import ssl
 
-from case import Case, allowed
+from case import RBAC_BGP, Case, allowed
 from certificates import Authority
 from client import GROUPS, ApiError, path_of, plural
 
@@ -25,8 +25,10 @@ class Access(Case):
                 granted.add(plural(kind))
         self.assertEqual(granted, allowed())
 
-    def test_reads_secrets_of_its_own_namespace_only(self):
-        self.assertEqual(allowed("Role"), {"secrets"})
+    def test_bgp_needs_its_own_rules_and_the_secrets_of_one_namespace_alone(self):
+        self.refused(403, self.podwire.list, "Secret", namespace="kube-system")
+        self.allow_bgp()
+        self.assertEqual(allowed(RBAC_BGP, "Role"), {"secrets"})
         self.podwire.list("Secret", namespace="kube-system")
         self.refused(403, self.podwire.list, "Secret", namespace=self.namespace)
 

@@ -8,8 +8,7 @@ from case import Case
 from cluster import ADDRESS, PORT
 
 KINDS = {"Node", "Namespace", "Pod", "Service", "EndpointSlice", "NetworkPolicy", "IPPool",
-         "ServiceCIDR", "ClusterNetworkPolicy", "Secret", "BGPConfiguration", "BGPPeer",
-         "BGPFilter"}
+         "ServiceCIDR", "ClusterNetworkPolicy"}
 
 
 class Operating(Case):

@@ -35,7 +35,7 @@ class Podwired(LabCase):
             if request["responseStatus"]["code"] in (401, 403):
                 refused.append(request["requestURI"])
         self.assertEqual(refused, [])
-        self.assertEqual(asked, {(verb, resource) for resource in allowed() | allowed("Role")
+        self.assertEqual(asked, {(verb, resource) for resource in allowed()
                                  for verb in ("list", "watch")})
 
     def test_service_has_the_addresses_that_the_api_server_gave_it(self):

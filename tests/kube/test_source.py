@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "apiserver"))
 
 import netns  # noqa: E402
-from case import Case  # noqa: E402
+from case import RBAC_BGP, Case, allowed  # noqa: E402
+from client import plural  # noqa: E402
 from cluster import ADDRESS, PORT  # noqa: E402
 import kube_lab  # noqa: E402
 from follower import Follower  # noqa: E402
@@ -178,6 +179,12 @@ class Source(Case):
         proxy.cut_after(None)
         follower.put(f"Service {self.namespace}/s{made - 1}")
         self.check_same_as_new(follower)
+
+    def test_bgp_asks_for_what_its_own_rules_allow(self):
+        self.allow_bgp()
+        follower = self.follow("--bgp")
+        self.assertEqual({plural(kind) for kind in follower.ask()["kinds"]},
+                         allowed() | allowed(RBAC_BGP) | allowed(RBAC_BGP, "Role"))
 
     def test_revoked_token_and_the_next(self):
         self.create("ServiceAccount", "short-lived")
