@@ -292,6 +292,7 @@ class WithServer : public Shim {
  protected:
   WithServer() {
     bench.config.run_dir = run_dir();
+    bench.config.dataplane.pod_mtu = 1400;
     const auto nothing = [](const PodSide&) -> Result<void> { return {}; };
     const auto clear = [](const PodSide&) {};
     LoopHooks hooks = bench.hooks();
@@ -324,7 +325,7 @@ TEST_F(WithServer, AddGivesTheResultInTheCallersVersion) {
   Answer answer = run("ADD", "1.1.0");
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_EQ(answer.output["cniVersion"], "1.1.0");
-  EXPECT_EQ(answer.output["interfaces"][0]["mtu"], 1480);
+  EXPECT_EQ(answer.output["interfaces"][0]["mtu"], 1400);
   EXPECT_EQ(answer.output["interfaces"][0]["sandbox"], "/proc/1/ns/uts");
   EXPECT_FALSE(answer.output["ips"][0].contains("version"));
   EXPECT_EQ(answer.output["ips"][0]["interface"], 0);
