@@ -97,7 +97,7 @@ class Mirror {
   int host_tap_index_ = 0;
   std::uint16_t host_tap_mtu_ = 1500;
   std::map<int, bool> working_;  // devices: up, with a carrier
-  Devices devices_;  // as routes were last read by
+  Devices devices_;              // as routes were last read by
   NexthopObjects objects_;
   std::vector<KernelAddress> addresses_;
   const std::shared_ptr<LinuxRoutes> routes_;
