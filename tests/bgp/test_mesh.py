@@ -48,7 +48,9 @@ class Mesh(bgp_lab.Case):
             self.assertEqual(node.problems(), [])
             seen = node.ctl("bgp")
             self.assertEqual((seen["asNumber"], seen["routerId"]), (64512, node.addresses[4]))
-            self.assertEqual({(p["imported"], p["exported"]) for p in seen["peers"]}, {(1, 1)})
+            # podwired asks bird once a second.
+            self.equal_soon(lambda: {(p["imported"], p["exported"])
+                                     for p in node.ctl("bgp")["peers"]}, {(1, 1)})
         page = netns.run(self.lab.nodes["n1"].namespace,
                          ["curl", "-s", "http://127.0.0.1:10249/metrics"]).stdout
         self.assertIn('podwire_bgp_peer_established{peer="Mesh_172_18_0_12"} 1', page)
