@@ -2,6 +2,7 @@
 under traffic loses nothing, the ledger closes, and the port works again once the peer behaves."""
 
 import atexit
+import contextlib
 import functools
 import os
 import struct
@@ -336,7 +337,8 @@ class Attack(unittest.TestCase):
         peer.negotiate()
         peer.set_memory()
         for ring in range(2):
-            peer.set_ring(ring, **where)
+            with contextlib.suppress(ConnectionError):  # it may hang up at the first already
+                peer.set_ring(ring, **where)
 
     def test_ring_outside_the_memory(self):
         """No ring of it ever runs: the library does not find it, or we refuse it."""
