@@ -3,6 +3,8 @@
 namespace podwire::control::apiserver {
 namespace {
 
+constexpr const char* kOwnServices = "!service.kubernetes.io/service-proxy-name";
+
 std::string query_of(const Resource::Place& place) {
   std::string query;
   const auto add = [&](const char* key, const char* value) {
@@ -19,7 +21,6 @@ std::string query_of(const Resource::Place& place) {
 // Selectors: kube-proxy's for Services and slices; pods that have ended match no policy any more.
 std::span<const Resource> resources() {
   using kube::Kind;
-  static constexpr const char* kOwnServices = "!service.kubernetes.io/service-proxy-name";
   static const std::vector<Resource> all{
       {Kind::node, "nodes", {{"/api/v1/nodes", "v1", "", ""}}},
       {Kind::name_space, "namespaces", {{"/api/v1/namespaces", "v1", "", ""}}},
