@@ -346,11 +346,8 @@ class Attack(unittest.TestCase):
     def test_flood_of_descriptors(self):
         with self.connect() as peer:
             peer.until_configuring()
-            fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(250)]
-            peer.add_region(fds=fds)
+            peer.add_region(fds=[0] * 250)
             self.refused(peer, "too many descriptors")
-            for fd in fds:
-                os.close(fd)
 
     def test_descriptors_where_none_belong(self):
         with self.connect() as peer:
@@ -360,9 +357,9 @@ class Attack(unittest.TestCase):
 
     def test_flood_of_connections(self):
         """One at a time is served, with pauses: the memif thread stays nearly idle."""
-        until, tries = time.monotonic() + 1, 0
+        began, tries = time.monotonic(), 0
         before = cpu_seconds(self.node.process.pid, "memif")
-        while time.monotonic() < until:
+        while tries < 25 or time.monotonic() < began + 1:
             other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             other.settimeout(0.01)
             with contextlib.suppress(OSError):
@@ -371,8 +368,7 @@ class Attack(unittest.TestCase):
             other.close()
             tries += 1
         used = cpu_seconds(self.node.process.pid, "memif") - before
-        self.assertGreater(tries, 20)
-        self.assertLess(used, 0.3)
+        self.assertLess(used, 0.3 * (time.monotonic() - began))
 
     def test_half_open_sockets(self):
         """Who connects and says nothing is sent away, and those behind get their turn."""

@@ -5,7 +5,9 @@
 import signal
 import sys
 import time
+import traceback
 import unittest
+from pathlib import Path
 
 
 class Lines(unittest.TestResult):
@@ -22,6 +24,9 @@ class Lines(unittest.TestResult):
 
     def _failed(self, test, error):
         reason = " ".join(f"{error[0].__name__}: {error[1]}".split())[:1200]
+        if not issubclass(error[0], AssertionError) and len(error) > 2:
+            reason += " at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in
+                                          traceback.extract_tb(error[2])[:-5:-1])
         print(f"FAIL {self._name(test)}: {reason}", flush=True)
 
     def addFailure(self, test, error):
