@@ -13,7 +13,6 @@ using kube::BgpPeer;
 using kube::Node;
 
 constexpr std::size_t kLongestPassword = 80;  // linux/tcp.h TCP_MD5SIG_MAXKEYLEN
-constexpr net::Family kFamilies[] = {net::Family::v4, net::Family::v6};
 
 // "10_0_0_2": BIRD's symbols have no dots and colons without quotes.
 std::string symbol_of(const net::Address& address) {
@@ -192,7 +191,7 @@ void Peers::add_address(const BgpPeer& object) {
 }
 
 void Peers::add_node(const BgpPeer& object, const Node& node) {
-  for (const net::Family family : kFamilies) {
+  for (const net::Family family : net::kFamilies) {
     const auto own = bgp_address(self_, family), other = bgp_address(node, family);
     if (!own || !other) continue;
     Peer peer = fill(object, *other, &node);
@@ -236,7 +235,7 @@ void Peers::add_mesh() {
   }
   for (const auto& [name, node] : store_.nodes) {
     if (&node == &self_ || node.reflector) continue;
-    for (const net::Family family : kFamilies) {
+    for (const net::Family family : net::kFamilies) {
       const auto own = bgp_address(self_, family), other = bgp_address(node, family);
       if (!own || !other || *own == *other) continue;
       Peer peer;

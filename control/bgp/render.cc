@@ -10,8 +10,6 @@ namespace {
 using kube::BgpPeer;
 using Log = kube::BgpConfiguration::Log;
 
-constexpr net::Family kFamilies[] = {net::Family::v4, net::Family::v6};
-
 std::string suffix(net::Family family) {
   return family == net::Family::v4 ? "_v4" : "_v6";
 }
@@ -204,7 +202,7 @@ std::string bgp_protocol(const Intent& intent, const Peer& peer) {
 
 std::string render(const Intent& intent) {
   std::string text = general(intent) + render_filters(intent);
-  for (const net::Family family : kFamilies) {
+  for (const net::Family family : net::kFamilies) {
     text += export_function(intent, family) + kernel_protocol(intent, family) +
             static_protocols(intent, family);
   }

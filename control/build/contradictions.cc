@@ -19,7 +19,7 @@ bool any_of_family(const Things& things, net::Family family) {
 std::vector<std::string> contradictions(const kube::Service& service) {
   std::vector<std::string> all;
   if (service.cluster_ips.empty()) return all;
-  const auto check = [&](const net::Address& ip, const char* what, bool limited) {
+  const auto look_at = [&](const net::Address& ip, const char* what, bool limited) {
     const auto family = ip.family();
     if (!any_of_family(service.cluster_ips, family)) {
       all.push_back("is not served on its " + std::string(what) + " " + ip.to_string() +
@@ -30,8 +30,8 @@ std::vector<std::string> contradictions(const kube::Service& service) {
     }
   };
   const bool limited = !service.source_ranges.empty();
-  for (const auto& ip : service.load_balancer_ips) check(ip, "load balancer address", limited);
-  for (const auto& ip : service.external_ips) check(ip, "external address", false);
+  for (const auto& ip : service.load_balancer_ips) look_at(ip, "load balancer address", limited);
+  for (const auto& ip : service.external_ips) look_at(ip, "external address", false);
   return all;
 }
 

@@ -14,10 +14,6 @@ using tables::NextHopKind;
 constexpr std::uint16_t kIpipOverhead = 20;  // one IPv4 header, RFC 2003
 constexpr std::size_t kUnusedHops = 1024;    // kept until the next complete draft
 
-net::Address unspecified(net::Family family) {
-  return family == net::Family::v4 ? net::Address::from_v4(net::be32{}) : net::Address{};
-}
-
 // By a routing daemon.
 bool is_learned(const LinuxRoute& route) {
   switch (route.protocol) {
@@ -103,7 +99,7 @@ std::string RoutesBuilder::link(Draft& draft, const net::Address& gateway) {
 
 std::string RoutesBuilder::on_link(Draft& draft, net::Family family) {
   std::string meaning = family == net::Family::v4 ? "on link, IPv4" : "on link, IPv6";
-  if (!hops_.said(meaning)) hops_.say(meaning, through_uplink(draft, unspecified(family)));
+  if (!hops_.said(meaning)) hops_.say(meaning, through_uplink(draft, net::unspecified(family)));
   return meaning;
 }
 

@@ -14,10 +14,6 @@ using tables::FrontendKind;
 
 constexpr net::Family kFamilies[] = {net::Family::v4, net::Family::v6};
 
-net::Address unspecified(net::Family family) {
-  return family == net::Family::v4 ? net::Address::from_v4(net::be32{}) : net::Address{};
-}
-
 bool is_served(const kube::Service& service) {
   return service.type != kube::Service::Type::external_name && !service.cluster_ips.empty();
 }
@@ -221,7 +217,8 @@ ServicesBuilder::Frontends ServicesBuilder::frontends_of(
         add(ip, port.port, FrontendKind::load_balancer);
       }
       for (const auto& ip : service.external_ips) add(ip, port.port, FrontendKind::external_ip);
-      if (port.node_port != 0) add(unspecified(family), port.node_port, FrontendKind::node_port);
+      if (port.node_port != 0)
+        add(net::unspecified(family), port.node_port, FrontendKind::node_port);
     }
   }
   return frontends;

@@ -31,17 +31,17 @@ struct HttpServer::Shared {
 
 namespace {
 
-class Connection : public std::enable_shared_from_this<Connection> {
+class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
-  Connection(std::shared_ptr<HttpServer::Shared> server, tcp::socket socket)
+  HttpConnection(std::shared_ptr<HttpServer::Shared> server, tcp::socket socket)
       : server_(std::move(server)), stream_(std::move(socket)) {
     ++server_->connections;
     parser_.header_limit(kLongestHeader);
     parser_.body_limit(0);
   }
-  ~Connection() { --server_->connections; }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
+  ~HttpConnection() { --server_->connections; }
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
 
   void start() {
     stream_.expires_after(kPatience);
@@ -100,7 +100,7 @@ void accept_next(const std::shared_ptr<HttpServer::Shared>& server) {
         const auto shared = weak.lock();
         if (!shared || !shared->acceptor.is_open()) return;
         if (!error && shared->connections < kMostConnections) {
-          std::make_shared<Connection>(shared, std::move(socket))->start();
+          std::make_shared<HttpConnection>(shared, std::move(socket))->start();
         }
         if (error == asio::error::no_descriptors) {
           // Out of descriptors: asking again at once would spin.

@@ -6,6 +6,7 @@
 
 #include "dataplane/io/mempool.h"
 #include "dataplane/io/segment.h"
+#include "dataplane/net/headers.h"
 
 namespace podwire::io {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 constexpr unsigned kBurst = 64;
 // Descriptors of one frame: 9,000 bytes in buffers of 128.
 constexpr unsigned kMaxChain = 96;
-constexpr unsigned kEthernetHeader = 14;
 constexpr unsigned kLongest = kPacketBytes + kLargeBytes;
 constexpr std::uint64_t kOpen = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG;
 
@@ -132,7 +132,7 @@ unsigned MemifReceiver::receive_small(unsigned ready, std::span<rte_mbuf*> out,
   for (; count < wanted; ++count) {
     const memif::Descriptor d = read(static_cast<std::uint16_t>(next_ + count));
     if ((d.flags & memif::kMoreFollows) != 0 || d.length > kPacketBytes ||
-        d.length < kEthernetHeader || (role_ == MemifRole::client && d.length > own_.bytes)) {
+        d.length < sizeof(net::Ethernet) || (role_ == MemifRole::client && d.length > own_.bytes)) {
       break;
     }
     sources[count] = memory_.buffer(d);
@@ -176,7 +176,7 @@ unsigned MemifReceiver::receive_any(unsigned ready, rte_mbuf*& out, rte_mempool&
   }
   rte_mbuf* second = nullptr;
   out = nullptr;
-  if (bytes >= kEthernetHeader && bytes <= kLongest) {
+  if (bytes >= sizeof(net::Ethernet) && bytes <= kLongest) {
     if ((out = rte_pktmbuf_alloc(&packets)) == nullptr) return 0;
     if (bytes > kPacketBytes && (second = rte_pktmbuf_alloc(&large)) == nullptr) {
       rte_pktmbuf_free(out);

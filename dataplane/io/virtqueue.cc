@@ -8,6 +8,7 @@
 
 #include "dataplane/check.h"
 #include "dataplane/io/virtio_header.h"
+#include "dataplane/net/headers.h"
 
 namespace podwire::io {
 namespace {
@@ -15,7 +16,6 @@ namespace {
 constexpr std::uint16_t kNext = 1, kWrite = 2, kIndirect = 4;  // descriptor flags
 constexpr std::uint16_t kNoInterrupt = 1;                      // flags of the available ring
 constexpr std::uint16_t kNoNotify = 1;                         // flags of the used ring
-constexpr unsigned kEthernetHeader = 14;
 constexpr unsigned kMostAtOnce = 64;
 
 // Shared with another process that may run on another core, and must be read exactly once.
@@ -190,7 +190,7 @@ struct Virtqueue::Incoming {
   }
   // Whether it is a frame at all, as far as the virtio-net header tells.
   [[nodiscard]] bool finish() noexcept {
-    if (bad || header_left > 0 || bytes < kEthernetHeader) return false;
+    if (bad || header_left > 0 || bytes < sizeof(net::Ethernet)) return false;
     first->pkt_len = bytes;
     VirtioHeader said;
     std::memcpy(static_cast<void*>(&said), header.data(), sizeof said);

@@ -20,6 +20,7 @@
 namespace podwire::net {
 
 enum class Family : std::uint8_t { v4 = 4, v6 = 6 };
+inline constexpr std::array kFamilies{Family::v4, Family::v6};
 
 struct Address {
   std::array<std::uint8_t, 16> bytes{};
@@ -78,6 +79,11 @@ struct Address {
   }
 };
 static_assert(sizeof(Address) == 16);
+
+// 0.0.0.0 or ::
+inline Address unspecified(Family family) {
+  return family == Family::v4 ? Address::from_v4(be32{}) : Address{};
+}
 
 struct Prefix {
   Address address;          // host bits are zero

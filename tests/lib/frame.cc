@@ -4,8 +4,6 @@
 #include <cstdlib>
 
 namespace podwire::test {
-namespace {
-
 net::Address address(std::string_view text) {
   const auto parsed = net::Address::parse(text);
   if (!parsed) {
@@ -15,6 +13,8 @@ net::Address address(std::string_view text) {
   }
   return *parsed;
 }
+
+namespace {
 
 void put8(Bytes& out, unsigned value) {
   out.push_back(static_cast<std::uint8_t>(value));
@@ -32,10 +32,6 @@ void put(Bytes& out, const Bytes& bytes) {
 }
 void put_address(Bytes& out, const net::Address& a) {
   out.insert(out.end(), a.bytes.begin() + (a.is_v4() ? 12 : 0), a.bytes.end());
-}
-void set16(Bytes& out, std::size_t at, unsigned value) {
-  out[at] = static_cast<std::uint8_t>(value >> 8U);
-  out[at + 1] = static_cast<std::uint8_t>(value);
 }
 
 std::uint16_t pseudo_sum(const net::Address& source, const net::Address& destination,

@@ -14,6 +14,16 @@
 namespace podwire::test {
 
 using Bytes = std::vector<std::uint8_t>;
+inline void set16(Bytes& out, std::size_t at, unsigned value) {
+  out[at] = static_cast<std::uint8_t>(value >> 8U);
+  out[at + 1] = static_cast<std::uint8_t>(value);
+}
+
+// "10.244.1.2"; ends the process when it is none.
+net::Address address(std::string_view text);
+inline net::Mac mac(std::string_view text) {
+  return net::Mac::parse(text).value();
+}
 
 struct Tunnel {
   net::Address source, destination;

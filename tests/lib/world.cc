@@ -20,22 +20,12 @@ namespace {
 constexpr unsigned kPacketBuffers = 4095, kLargeBuffers = 31;
 constexpr std::uint16_t kLargeSize = 65000;
 
-net::Address address(std::string_view text) {
-  const auto parsed = net::Address::parse(text);
-  if (parsed) return *parsed;
-  std::fprintf(stderr, "test: \"%s\" is no address\n", std::string(text).c_str());
-  std::abort();
-}
 net::Prefix prefix(std::string_view text) {
   const auto parsed = net::Prefix::parse(text);
   if (parsed) return *parsed;
   std::fprintf(stderr, "test: \"%s\" is no prefix\n", std::string(text).c_str());
   std::abort();
 }
-net::Mac mac(std::string_view text) {
-  return *net::Mac::parse(text);
-}
-
 const net::Mac kUplinkMac = mac("02:00:00:00:00:01");
 const net::Mac kNode2Mac = mac("02:00:00:00:00:02");
 const net::Mac kRouterMac = mac("02:00:00:00:00:fe");

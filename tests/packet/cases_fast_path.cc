@@ -6,12 +6,12 @@
 
 #include "dataplane/flow/flows.h"
 #include "dataplane/stages/fast_path_wire.h"
+#include "tests/lib/protocols.h"
 #include "tests/packet/packet_case.h"
 
 namespace podwire::test {
 namespace {
 
-constexpr std::uint8_t kTcp = 6, kUdp = 17;
 constexpr const char* kPorts[] = {"a", "b", "c", "host", "uplink"};
 
 template <typename F, typename Visit>

@@ -2,13 +2,11 @@
 #include <set>
 
 #include "dataplane/flow/flows.h"
+#include "tests/lib/protocols.h"
 #include "tests/packet/families.h"
 
 namespace podwire::test {
 namespace {
-
-constexpr std::uint8_t kTcp = 6, kUdp = 17;
-const Counters kNewFlow{{"flows_created", 1}};
 
 Out ttl_exceeded(const Names& n, std::string port, std::string_view to, const Frame& about) {
   return error_out(std::move(port), to, n.v4 ? 11 : 3, 0, about);

@@ -1,11 +1,9 @@
 // ICMP: echo, and errors about flows, translated or not, in both directions.
+#include "tests/lib/protocols.h"
 #include "tests/packet/families.h"
 
 namespace podwire::test {
 namespace {
-
-constexpr std::uint8_t kUdp = 17, kTcp = 6, kSctp = 132;
-const Counters kNewFlow{{"flows_created", 1}};
 
 // Port unreachable and too big, as type and code of the family.
 Frame unreachable(const Names& n, std::string_view from, std::string_view to, const Frame& about,

@@ -1,14 +1,13 @@
 // The flow table at its limit: known flows lose nothing, half-open ones go first, the rest is
 // refused under a name.
 #include "dataplane/flow/flows.h"
+#include "tests/lib/protocols.h"
 #include "tests/packet/packet_case.h"
 
 namespace podwire::test {
 namespace {
 
 constexpr std::uint32_t kLimit = 128;
-constexpr std::uint8_t kTcp = 6;
-
 Frame there(unsigned n, std::string_view flags) {
   return tcp("10.244.1.2", static_cast<std::uint16_t>(1000 + n), "10.96.0.1", 80, flags);
 }

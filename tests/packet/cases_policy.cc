@@ -1,11 +1,9 @@
 // NetworkPolicy as the packets meet it. How policies are compiled is tests/order's matter.
+#include "tests/lib/protocols.h"
 #include "tests/packet/families.h"
 
 namespace podwire::test {
 namespace {
-
-constexpr std::uint8_t kUdp = 17, kTcp = 6;
-const Counters kNewFlow{{"flows_created", 1}};
 
 FAMILY_CASE(PolicyEgressDenied) {
   World world;

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "dataplane/net/beside_host.h"
+#include "tests/lib/protocols.h"
 #include "tests/packet/families.h"
 
 namespace podwire::test {
@@ -9,7 +10,6 @@ namespace {
 
 using tables::FrontendKind;
 
-constexpr std::uint8_t kTcp = 6, kUdp = 17, kSctp = 132;
 constexpr unsigned kUnreachable = 3, kPortUnreachable = 3;    // RFC 792
 constexpr unsigned kUnreachable6 = 1, kPortUnreachable6 = 4;  // RFC 4443
 
@@ -17,8 +17,6 @@ Out refused(const Names& n, std::string port, std::string_view to, const Frame& 
   return error_out(std::move(port), to, n.v4 ? kUnreachable : kUnreachable6,
                    n.v4 ? kPortUnreachable : kPortUnreachable6, about);
 }
-
-const Counters kNewFlow{{"flows_created", 1}};
 
 FAMILY_CASE(ServiceClusterIpFromPodKeepsSource) {
   World world;

@@ -34,6 +34,8 @@ struct Names {
   }
 };
 
+inline const Counters kNewFlow{{"flows_created", 1}};
+
 inline constexpr Names kV4{true,         "10.244.1.2", "10.244.1.3", "10.244.1.4",
                            "10.244.2.2", kNodeV4,      kNode2V4,     "198.51.100.7",
                            "10.96.0.1",  "10.96.0.2",  "203.0.113.5"};

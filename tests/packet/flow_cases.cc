@@ -1,9 +1,10 @@
 #include "tests/packet/flow_cases.h"
 
+#include "tests/lib/protocols.h"
+
 namespace podwire::test {
 namespace {
 
-constexpr std::uint8_t kTcp = 6, kUdp = 17;
 constexpr std::uint32_t kServices = kMostFlows / kFlowsPerService;
 // Bytes of payload: 64 on the wire over IPv4.
 constexpr std::size_t kSmallest = 18, kSmallestTcp = 6;

@@ -12,9 +12,6 @@ namespace podwire::test {
 inline net::Address ip(std::string_view text) {
   return net::Address::parse(text).value();
 }
-inline net::Mac mac(std::string_view text) {
-  return net::Mac::parse(text).value();
-}
 inline const net::Mac kBroadcast = mac("ff:ff:ff:ff:ff:ff");
 inline const net::Mac kPodA = mac("0a:00:00:00:00:02");
 inline const net::Mac kUplink = mac("02:00:00:00:00:01");  // the host's too
@@ -27,10 +24,6 @@ inline void put(Bytes& out, const net::Mac& m) {
 }
 inline void put(Bytes& out, const net::Address& a) {
   out.insert(out.end(), a.bytes.begin() + (a.is_v4() ? 12 : 0), a.bytes.end());
-}
-inline void set16(Bytes& bytes, std::size_t at, unsigned value) {
-  bytes[at] = static_cast<std::uint8_t>(value >> 8U);
-  bytes[at + 1] = static_cast<std::uint8_t>(value);
 }
 inline unsigned get16(const Bytes& bytes, std::size_t at) {
   return static_cast<unsigned>(bytes[at] << 8U | bytes[at + 1]);

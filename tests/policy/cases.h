@@ -11,6 +11,10 @@ namespace podwire::tests {
 // shop/db (10.2.0.2, fd02::2), lab/guest (10.2.0.3, fd02::3), shop/done, finished (10.2.0.4),
 // shop/new, without a status, and shop/agent on its host's network (192.168.0.2, fd99::2).
 extern const char* const kCluster;
+inline constexpr const char *kWeb = "10.1.0.2", *kWeb6 = "fd01::2", *kSolo = "10.1.0.4",
+                            *kDb = "10.2.0.2", *kDb6 = "fd02::2", *kGuest = "10.2.0.3",
+                            *kGuest6 = "fd02::3", *kDone = "10.2.0.4", *kNode2 = "192.168.0.2";
+inline constexpr const char *kOut = "8.8.8.8", *kOut6 = "2001:db8::8";  // of no node or pod
 
 struct Case {
   const char* rule;

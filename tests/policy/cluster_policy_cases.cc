@@ -1,19 +1,10 @@
 #include <cstdint>
 
+#include "tests/lib/protocols.h"
 #include "tests/policy/cases.h"
 
 namespace podwire::tests {
 namespace {
-
-constexpr std::uint8_t kTcp = 6, kUdp = 17, kSctp = 132, kIcmp = 1;
-constexpr const char* kWeb = "10.1.0.2";
-constexpr const char* kWeb6 = "fd01::2";
-constexpr const char* kSolo = "10.1.0.4";
-constexpr const char* kDb = "10.2.0.2";
-constexpr const char* kGuest = "10.2.0.3";
-constexpr const char* kGuest6 = "fd02::3";
-constexpr const char* kNode2 = "192.168.0.2";
-constexpr const char* kOut = "8.8.8.8";
 
 #define ALL "subject: {namespaces: {}}"
 #define ADMIN "C {tier: Admin, priority: 10, " ALL ", "
@@ -23,7 +14,7 @@ constexpr const char* kOut = "8.8.8.8";
 #define NEXT "\n---\n"
 
 // clang-format off
-const std::vector<Case> kCases{
+const std::vector<Case> kClusterPolicyCases{
   // Tiers.
   {"Admin denies before NetworkPolicy allows", ADMIN "ingress: [{action: Deny, " PODS "}]}" NEXT "N {ingress: [{}]}", kDb, kWeb, kTcp, 80, false},
   {"Admin accepts before NetworkPolicy isolates", ADMIN "ingress: [{action: Accept, " PODS "}]}" NEXT "N {}", kDb, kWeb, kTcp, 80, true},
@@ -86,7 +77,7 @@ const std::vector<Case> kCases{
 }  // namespace
 
 const std::vector<Case>& cluster_policy_cases() {
-  return kCases;
+  return kClusterPolicyCases;
 }
 
 }  // namespace podwire::tests

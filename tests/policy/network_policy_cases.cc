@@ -1,5 +1,6 @@
 #include <cstdint>
 
+#include "tests/lib/protocols.h"
 #include "tests/policy/cases.h"
 
 namespace podwire::tests {
@@ -56,24 +57,11 @@ status: {podIPs: [{ip: 192.168.0.2}, {ip: 'fd99::2'}]}
 
 namespace {
 
-constexpr std::uint8_t kTcp = 6, kUdp = 17, kSctp = 132, kIcmp = 1, kIcmp6 = 58, kIgmp = 2;
-constexpr const char* kWeb = "10.1.0.2";
-constexpr const char* kWeb6 = "fd01::2";
-constexpr const char* kSolo = "10.1.0.4";
-constexpr const char* kDb = "10.2.0.2";
-constexpr const char* kDb6 = "fd02::2";
-constexpr const char* kGuest = "10.2.0.3";
-constexpr const char* kGuest6 = "fd02::3";
-constexpr const char* kDone = "10.2.0.4";
-constexpr const char* kNode2 = "192.168.0.2";
-constexpr const char* kOut = "8.8.8.8";
-constexpr const char* kOut6 = "2001:db8::8";
-
 // Over web alone.
 #define WEB "podSelector: {matchLabels: {app: web}}"
 
 // clang-format off
-const std::vector<Case> kCases{
+const std::vector<Case> kNetworkPolicyCases{
   // Isolation.
   {"a pod that no policy selects is not isolated", "", kOut, kWeb, kTcp, 80, true},
   {"not selected by this one", "N {podSelector: {matchLabels: {app: db}}}", kOut, kWeb, kTcp, 80, true},
@@ -175,7 +163,7 @@ const std::vector<Case> kCases{
 }  // namespace
 
 const std::vector<Case>& network_policy_cases() {
-  return kCases;
+  return kNetworkPolicyCases;
 }
 
 }  // namespace podwire::tests

@@ -19,6 +19,10 @@
 
 namespace podwire::control {
 
+inline net::Address ip(const char* text) {
+  return *net::Address::parse(text);
+}
+
 class FakePort : public io::Port {
  public:
   [[nodiscard]] unsigned queues() const noexcept override { return 1; }

@@ -1,13 +1,12 @@
 #include <gtest/gtest.h>
 
+#include "tests/lib/protocols.h"
 #include "tests/unit/control/build/cluster.h"
 
 namespace podwire::control::build {
 namespace {
 
 using tables::FrontendKind;
-
-constexpr std::uint8_t kTcp = 6;
 
 class HostPorts : public testing::Test {
  protected:

@@ -2,14 +2,13 @@
 // tests/policy.
 #include <gtest/gtest.h>
 
+#include "tests/lib/protocols.h"
 #include "tests/unit/control/build/cluster.h"
 
 namespace podwire::control::build {
 namespace {
 
-constexpr std::uint8_t kTcp = 6, kUdp = 17, kSctp = 132, kIcmp = 1;
-
-const char* kBase = R"(
+const char* kPolicyBase = R"(
 apiVersion: v1
 kind: Node
 metadata: {name: n1}
@@ -62,7 +61,7 @@ std::string policy(const std::string& spec, const std::string& name = "p") {
 class Policies : public testing::Test {
  protected:
   Policies() {
-    cluster.apply(kBase);
+    cluster.apply(kPolicyBase);
     cluster.attach("shop/web", {"10.1.0.2", "fd01::2"});
   }
   void apply(const std::string& spec) { cluster.apply(policy(spec)); }

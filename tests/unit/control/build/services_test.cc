@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "tests/lib/protocols.h"
 #include "tests/unit/control/build/cluster.h"
 
 namespace podwire::control::build {
@@ -7,8 +8,6 @@ namespace {
 
 using tables::Frontend;
 using tables::FrontendKind;
-
-constexpr std::uint8_t kTcp = 6, kUdp = 17;
 
 const char* kBase = R"(
 apiVersion: v1

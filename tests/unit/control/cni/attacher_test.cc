@@ -14,10 +14,6 @@ namespace {
 using cni::Code;
 using cni::Reply;
 
-net::Address ip(const char* text) {
-  return *net::Address::parse(text);
-}
-
 cni::Request request(const std::string& command, const std::string& id = "c1",
                      const std::string& pod = "web") {
   cni::Request r;

@@ -9,10 +9,6 @@ namespace {
 
 using nlohmann::json;
 
-net::Address ip(const char* text) {
-  return *net::Address::parse(text);
-}
-
 class CtlTest : public testing::Test {
  protected:
   CtlTest()

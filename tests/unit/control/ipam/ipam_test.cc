@@ -10,7 +10,7 @@
 namespace podwire::control {
 namespace {
 
-net::Address ip(const char* text) {
+net::Address address(const char* text) {
   return *net::Address::parse(text);
 }
 net::Prefix range(const char* text) {
@@ -23,33 +23,33 @@ bool nothing(const net::Address&) {
 TEST(Ipam, GivesAddressesInOrderAndLeavesTheEdges) {
   Ipam ipam;
   const auto small = range("10.0.0.0/30");
-  EXPECT_EQ(ipam.take_next(small, nothing), ip("10.0.0.1"));
-  EXPECT_EQ(ipam.take_next(small, nothing), ip("10.0.0.2"));
+  EXPECT_EQ(ipam.take_next(small, nothing), address("10.0.0.1"));
+  EXPECT_EQ(ipam.take_next(small, nothing), address("10.0.0.2"));
   EXPECT_EQ(ipam.take_next(small, nothing), std::nullopt);
-  EXPECT_EQ(ipam.take_next(range("fd00::/126"), nothing), ip("fd00::1"));
-  EXPECT_EQ(ipam.take_next(range("10.0.1.7/32"), nothing), ip("10.0.1.7"));
+  EXPECT_EQ(ipam.take_next(range("fd00::/126"), nothing), address("fd00::1"));
+  EXPECT_EQ(ipam.take_next(range("10.0.1.7/32"), nothing), address("10.0.1.7"));
 }
 
 TEST(Ipam, GivesTheLongestUnusedAgainFirst) {
   Ipam ipam;
   const auto small = range("10.0.0.0/29");  // 1 to 6
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(ipam.take_next(small, nothing));
-  ipam.release(ip("10.0.0.3"));
-  ipam.release(ip("10.0.0.1"));
-  EXPECT_EQ(ipam.take_next(small, nothing), ip("10.0.0.5"));  // never used before used
-  EXPECT_EQ(ipam.take_next(small, nothing), ip("10.0.0.6"));
-  EXPECT_EQ(ipam.take_next(small, nothing), ip("10.0.0.3"));
-  EXPECT_EQ(ipam.take_next(small, nothing), ip("10.0.0.1"));
+  ipam.release(address("10.0.0.3"));
+  ipam.release(address("10.0.0.1"));
+  EXPECT_EQ(ipam.take_next(small, nothing), address("10.0.0.5"));  // never used before used
+  EXPECT_EQ(ipam.take_next(small, nothing), address("10.0.0.6"));
+  EXPECT_EQ(ipam.take_next(small, nothing), address("10.0.0.3"));
+  EXPECT_EQ(ipam.take_next(small, nothing), address("10.0.0.1"));
   EXPECT_EQ(ipam.take_next(small, nothing), std::nullopt);
 }
 
 TEST(Ipam, GoesOnBehindTheHighestAfterARestart) {
   Ipam ipam;
-  EXPECT_TRUE(ipam.take(ip("10.0.0.2")));
-  EXPECT_TRUE(ipam.take(ip("10.0.0.4")));
+  EXPECT_TRUE(ipam.take(address("10.0.0.2")));
+  EXPECT_TRUE(ipam.take(address("10.0.0.4")));
   const auto small = range("10.0.0.0/29");
   for (const char* next : {"10.0.0.5", "10.0.0.6", "10.0.0.1", "10.0.0.3"}) {
-    EXPECT_EQ(ipam.take_next(small, nothing), ip(next));
+    EXPECT_EQ(ipam.take_next(small, nothing), address(next));
   }
   EXPECT_EQ(ipam.take_next(small, nothing), std::nullopt);
 }
@@ -57,21 +57,22 @@ TEST(Ipam, GoesOnBehindTheHighestAfterARestart) {
 TEST(Ipam, LooksAtReservedOnesAgainLater) {
   Ipam ipam;
   const auto small = range("10.0.0.0/30");
-  std::set<net::Address> reserved{ip("10.0.0.1")};
+  std::set<net::Address> reserved{address("10.0.0.1")};
   const auto is_reserved = [&](const net::Address& a) { return reserved.contains(a); };
-  EXPECT_EQ(ipam.take_next(small, is_reserved), ip("10.0.0.2"));
+  EXPECT_EQ(ipam.take_next(small, is_reserved), address("10.0.0.2"));
   EXPECT_EQ(ipam.take_next(small, is_reserved), std::nullopt);
   reserved.clear();
-  EXPECT_EQ(ipam.take_next(small, is_reserved), ip("10.0.0.1"));
+  EXPECT_EQ(ipam.take_next(small, is_reserved), address("10.0.0.1"));
 }
 
 TEST(Ipam, KeepsNestedAndHugeRangesApart) {
   Ipam ipam;
-  EXPECT_EQ(ipam.take_next(range("fd00::/48"), nothing), ip("fd00::1"));
-  EXPECT_TRUE(ipam.take(ip("fd00:0:0:5::2")));  // same low bits, far outside of what is given out
-  EXPECT_EQ(ipam.take_next(range("fd00::/48"), nothing), ip("fd00::2"));
-  EXPECT_EQ(ipam.take_next(range("fd00::/126"), nothing), ip("fd00::3"));
-  EXPECT_EQ(ipam.take_next(range("0.0.0.0/0"), nothing), ip("0.0.0.1"));
+  EXPECT_EQ(ipam.take_next(range("fd00::/48"), nothing), address("fd00::1"));
+  EXPECT_TRUE(
+      ipam.take(address("fd00:0:0:5::2")));  // same low bits, far outside of what is given out
+  EXPECT_EQ(ipam.take_next(range("fd00::/48"), nothing), address("fd00::2"));
+  EXPECT_EQ(ipam.take_next(range("fd00::/126"), nothing), address("fd00::3"));
+  EXPECT_EQ(ipam.take_next(range("0.0.0.0/0"), nothing), address("0.0.0.1"));
 }
 
 // Against a model: for each address whether it is taken and since when it is not.

@@ -15,12 +15,12 @@ json object(const char* kind, const char* spec, const char* version = "projectca
           {"spec", json::parse(spec)}};
 }
 
-struct Refusal {
+struct BgpRefusal {
   const char* kind;
   const char* spec;
   const char* sentence;
 };
-const Refusal kRefusals[] = {
+const BgpRefusal kBgpRefusals[] = {
     {"BGPConfiguration", R"({"asNumber":"64x"})",
      R"(spec.asNumber: "64x" is not an AS number such as 64512 or 1.10)"},
     {"BGPConfiguration", R"({"asNumber":4294967296})",
@@ -114,7 +114,7 @@ const Refusal kRefusals[] = {
 };
 
 TEST(DecodeBgp, RefusesWithOneSentence) {
-  for (const Refusal& refusal : kRefusals) {
+  for (const BgpRefusal& refusal : kBgpRefusals) {
     const auto result = decode(object(refusal.kind, refusal.spec));
     ASSERT_FALSE(result) << refusal.kind << " " << refusal.spec;
     EXPECT_EQ(result.error().message, std::string(refusal.kind) + " x: " + refusal.sentence);

@@ -31,7 +31,7 @@ json policy() {
       "ingress":[{"from":[{"podSelector":{}},{"ipBlock":{"cidr":"10.0.0.0/8"}}]},
                  {"ports":[{"port":80}]}]}})");
 }
-json changed(json object, const char* pointer, const char* value) {
+json with(json object, const char* pointer, const char* value) {
   object[json::json_pointer(pointer)] = json::parse(value);
   return object;
 }
@@ -76,12 +76,12 @@ TEST(DecodeClusterNetworkPolicy, ReadsEveryField) {
   EXPECT_TRUE(p.doubts.empty());
 }
 
-struct Refusal {
+struct PolicyRefusal {
   const char* pointer;
   const char* value;
   const char* message;  // after "ClusterNetworkPolicy guard: "
 };
-const Refusal kRefusals[] = {
+const PolicyRefusal kPolicyRefusals[] = {
     {"/spec/tier", R"("Middle")", R"(spec.tier: "Middle" is not Admin or Baseline)"},
     {"/spec/tier", "null", "spec.tier: is not given"},
     {"/spec/priority", "1001", "spec.priority: 1001 is not between 0 and 1000"},
@@ -117,8 +117,8 @@ const Refusal kRefusals[] = {
 };
 
 TEST(DecodeClusterNetworkPolicy, RefusesWhatTheApiServerWould) {
-  for (const Refusal& refusal : kRefusals) {
-    const auto result = decode(changed(cluster_policy(), refusal.pointer, refusal.value));
+  for (const PolicyRefusal& refusal : kPolicyRefusals) {
+    const auto result = decode(with(cluster_policy(), refusal.pointer, refusal.value));
     ASSERT_FALSE(result) << "accepted: " << refusal.message;
     EXPECT_EQ(result.error().message,
               std::string("ClusterNetworkPolicy guard: ") + refusal.message);
@@ -132,7 +132,7 @@ TEST(DecodeClusterNetworkPolicy, RefusesWhatTheApiServerWould) {
 // "If an implementation sees no fields are set then ... it should fail closed": which is no error.
 TEST(DecodeClusterNetworkPolicy, APeerThatIsNotKnownIsValidAndNotUnderstood) {
   for (const char* peer : {R"({"nodes":{}})", R"({"domainNames":["kubernetes.io"]})", "{}"}) {
-    const auto p = decoded(changed(cluster_policy(), "/spec/egress/0/to/0", peer));
+    const auto p = decoded(with(cluster_policy(), "/spec/egress/0/to/0", peer));
     EXPECT_FALSE(p.egress[0].understood) << peer;
     EXPECT_TRUE(p.egress[1].understood && p.ingress[0].understood);
     ASSERT_EQ(p.doubts.size(), 1U);
@@ -140,14 +140,14 @@ TEST(DecodeClusterNetworkPolicy, APeerThatIsNotKnownIsValidAndNotUnderstood) {
   }
   // Networks are peers of egress only.
   EXPECT_FALSE(
-      decoded(changed(cluster_policy(), "/spec/ingress/0/from/0", R"({"networks":["10.0.0.0/8"]})"))
+      decoded(with(cluster_policy(), "/spec/ingress/0/from/0", R"({"networks":["10.0.0.0/8"]})"))
           .ingress[0]
           .understood);
 }
 
 TEST(StandIn, ARuleThatIsWrongIsNotUnderstoodAndTheOthersAre) {
   const auto p = stand_in<NetworkPolicy>(
-      changed(policy(), "/spec/ingress/0/from/1/ipBlock/except", R"(["11.0.0.0/8"])"));
+      with(policy(), "/spec/ingress/0/from/1/ipBlock/except", R"(["11.0.0.0/8"])"));
   EXPECT_TRUE(p.isolates_ingress && !p.isolates_egress);
   ASSERT_EQ(p.ingress.size(), 2U);
   EXPECT_FALSE(p.ingress[0].understood);
@@ -158,36 +158,36 @@ TEST(StandIn, ARuleThatIsWrongIsNotUnderstoodAndTheOthersAre) {
 
 TEST(StandIn, ASubjectThatIsWrongSelectsMore) {
   const auto p = stand_in<NetworkPolicy>(
-      changed(policy(), "/spec/podSelector/matchExpressions/0/operator", R"("Gt")"));
+      with(policy(), "/spec/podSelector/matchExpressions/0/operator", R"("Gt")"));
   EXPECT_EQ(p.pod_selector.match_labels, (Labels{{"app", "web"}}));
   EXPECT_TRUE(p.pod_selector.match_expressions.empty());
-  EXPECT_TRUE(stand_in<NetworkPolicy>(changed(policy(), "/spec/podSelector", "7"))
+  EXPECT_TRUE(stand_in<NetworkPolicy>(with(policy(), "/spec/podSelector", "7"))
                   .pod_selector.match_labels.empty());
 }
 
 TEST(StandIn, TypesThatAreNotUnderstoodIsolateBothWays) {
-  const auto p = stand_in<NetworkPolicy>(changed(policy(), "/spec/policyTypes/0", R"("Both")"));
+  const auto p = stand_in<NetworkPolicy>(with(policy(), "/spec/policyTypes/0", R"("Both")"));
   EXPECT_TRUE(p.isolates_ingress && p.isolates_egress);
   const auto q = stand_in<NetworkPolicy>(
-      changed(changed(policy(), "/spec/egress", R"({"to":[]})"), "/spec/policyTypes", "null"));
+      with(with(policy(), "/spec/egress", R"({"to":[]})"), "/spec/policyTypes", "null"));
   EXPECT_TRUE(q.isolates_egress);
 }
 
 TEST(StandIn, AClusterPolicyThatStandsNobodyKnowsWhereOnlyDenies) {
   const auto p =
-      stand_in<ClusterNetworkPolicy>(changed(cluster_policy(), "/spec/priority", "\"first\""));
+      stand_in<ClusterNetworkPolicy>(with(cluster_policy(), "/spec/priority", "\"first\""));
   EXPECT_EQ(p.tier, ClusterNetworkPolicy::Tier::admin);
   EXPECT_FALSE(p.ingress[0].understood);  // Accept: matches nothing
   EXPECT_FALSE(p.egress[0].understood);   // Pass: denies
   EXPECT_TRUE(p.egress[1].understood);    // Deny: as it says
-  const auto q = stand_in<ClusterNetworkPolicy>(changed(cluster_policy(), "/spec/ingress", "7"));
+  const auto q = stand_in<ClusterNetworkPolicy>(with(cluster_policy(), "/spec/ingress", "7"));
   ASSERT_EQ(q.ingress.size(), 1U);
   EXPECT_FALSE(q.ingress[0].understood);
   EXPECT_EQ(q.ingress[0].action, Action::deny);
 }
 
 TEST(StandIn, IsForPoliciesWithANameAlone) {
-  EXPECT_NE(decode_object(changed(policy(), "/metadata/labels", "7")).error().stand_in, nullptr);
+  EXPECT_NE(decode_object(with(policy(), "/metadata/labels", "7")).error().stand_in, nullptr);
   json nameless = policy();
   nameless["metadata"].erase("name");
   EXPECT_EQ(decode_object(nameless).error().stand_in, nullptr);

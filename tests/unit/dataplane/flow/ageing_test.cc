@@ -4,14 +4,13 @@
 #include <cmath>
 
 #include "dataplane/flow/flows.h"
+#include "tests/lib/protocols.h"
 #include "tests/unit/dataplane/flow/flow_test.h"
 
 namespace podwire::flow {
 namespace {
 
 using net::Tcp;
-constexpr std::uint8_t kTcp = net::protocol::tcp, kUdp = net::protocol::udp;
-
 struct Connection {
   explicit Connection(std::uint8_t protocol = kTcp, std::uint8_t flags = Tcp::syn)
       : key(test_key<V4>(protocol, 1, 1000, 2, 80)),

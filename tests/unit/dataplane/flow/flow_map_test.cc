@@ -8,14 +8,13 @@
 #include <vector>
 
 #include "dataplane/net/checksum.h"
+#include "tests/lib/protocols.h"
 #include "tests/unit/dataplane/flow/flow_test.h"
 
 namespace podwire::flow {
 namespace {
 
 using net::Tcp;
-constexpr std::uint8_t kTcp = net::protocol::tcp, kUdp = net::protocol::udp;
-
 template <typename F>
 class FlowMapTest : public testing::Test {};
 using Families = testing::Types<V4, V6>;

@@ -4,12 +4,12 @@
 
 #include <string>
 
+#include "tests/lib/protocols.h"
+
 namespace podwire::flow {
 namespace {
 
 using net::Tcp;
-constexpr std::uint8_t kTcp = net::protocol::tcp, kUdp = net::protocol::udp,
-                       kSctp = net::protocol::sctp;
 constexpr std::uint8_t kSyn = Tcp::syn, kAck = Tcp::ack, kFin = Tcp::fin, kRst = Tcp::rst;
 constexpr std::uint8_t kSynAck = kSyn | kAck, kFinAck = kFin | kAck, kRstAck = kRst | kAck;
 
