@@ -14,8 +14,8 @@ namespace {
 
 // Written under the mutex, read by the handler on any thread without one. A place whose version is
 // odd, or moved while it was read, is being changed: nobody is inside its range then, so it is not
-// the one the handler looks for. What it reads of a new range was released after the odd version, so
-// the second look at the version finds that (no fences: ThreadSanitizer does not follow them).
+// the one the handler looks for. What it reads of a new range was released after the odd version,
+// so the second look at the version finds that (no fences: ThreadSanitizer does not know them).
 struct Place {
   std::atomic<std::uint32_t> version{0};
   std::atomic<std::uintptr_t> start{0}, end{0};  // empty: free

@@ -267,7 +267,7 @@ class Runner:
         error = self.build("gcc")
         if error:
             return self.tally.fail("tidy", error)
-        self.lines("tidy", ["/usr/bin/python3", "-u", "tests/tidy/tidy.py"], 240)
+        self.lines("tidy", ["/usr/bin/python3", "-u", "tests/tidy/tidy.py"], 600)
 
     def privileged(self, name, command, timeout_s, targets=()):
         program = ROOT / next(c for c in command if "/" in c and not c.startswith("/usr"))
