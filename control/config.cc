@@ -267,6 +267,19 @@ Result<void> set_all(Config& config, const Layer& layer) {
   return {};
 }
 
+// Every key with the values in force, in the order of --help.
+std::vector<Config::InForce> in_force(const Config& config, const Layer& given) {
+  std::vector<Config::InForce> all;
+  for (const Option& option : table()) {
+    const auto found = given.find(option.name);
+    Values values = found == given.end() ? Values{option.default_text} : found->second.values;
+    if (option.list && values == Values{""}) values.clear();
+    all.push_back({option.name, std::move(values), option.list});
+    if (all.back().key == "node-name") all.back().values = {config.node_name};
+  }
+  return all;
+}
+
 }  // namespace
 
 Result<apiserver::Access> read_access(const Config& config) {
@@ -322,6 +335,7 @@ Result<LoadedConfig> load_config(const ConfigSources& sources) {
   if (const auto done = check_together(loaded.config, all); !done) {
     return tl::unexpected(done.error());
   }
+  loaded.config.in_force = in_force(loaded.config, all);
   return loaded;
 }
 

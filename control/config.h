@@ -45,6 +45,14 @@ struct Config {
   bool bgp_mesh_bfd = false;                    // bgp-mesh-bfd
   std::uint32_t bgp_bfd_interval_ms = 300;      // bgp-bfd-interval-ms
   std::uint8_t bgp_bfd_multiplier = 3;          // bgp-bfd-multiplier
+
+  // What load_config() found for each key, as text: given, or the default. For /configz.
+  struct InForce {
+    std::string key;
+    std::vector<std::string> values;
+    bool list = false;  // else one value, empty for an empty one
+  };
+  std::vector<InForce> in_force;
 };
 
 // How the API server is reached, as the files say now; not for a manifests folder.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -74,8 +75,18 @@ struct Front::Parts {
     }
     // kube-proxy names its way of programming the kernel here; podwire is a way of its own.
     if (path == "/proxyMode") return {.body = "podwire"};
+    if (path == "/configz") return configz();
     return {.status = 404,
-            .body = "served are /metrics, /healthz, /livez, /readyz and /proxyMode\n"};
+            .body = "served are /metrics, /healthz, /livez, /readyz, /proxyMode and /configz\n"};
+  }
+
+  // As Kubernetes' own daemons show theirs: one object, under the component's name.
+  Page configz() {
+    nlohmann::json keys = nlohmann::json::object();
+    for (const auto& [key, values, list] : state.config.in_force) {
+      keys[key] = list ? nlohmann::json(values) : nlohmann::json(values.front());
+    }
+    return {200, "application/json", nlohmann::json{{"podwire", keys}}.dump(2) + "\n"};
   }
 
   Page healthz_page(const std::string& path) {

@@ -3,6 +3,7 @@ network): the docstrings are those tests' names."""
 
 import errno
 import itertools
+import json
 
 import checks
 import netns
@@ -223,6 +224,8 @@ class Lives(ServiceCase):
             self.assertIn("lastUpdated", healthz)
             self.assertEqual(self.lab.run(node.name, "curl", "-sf",
                                           "http://127.0.0.1:10249/proxyMode").returncode, 0)
+            configz = self.lab.run(node.name, "curl", "-sf", "http://127.0.0.1:10249/configz")
+            self.assertEqual(json.loads(configz.stdout)["podwire"]["node-name"], node.name)
 
     # ---- traffic policies over a Service's life ----
 

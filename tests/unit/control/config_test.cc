@@ -48,6 +48,28 @@ std::string error_of(const ConfigSources& given) {
   return loaded ? "accepted" : loaded.error().message;
 }
 
+std::vector<std::string> in_force(const Config& config, const std::string& key) {
+  for (const auto& each : config.in_force) {
+    if (each.key == key) return each.values;
+  }
+  return {"no such key"};
+}
+
+TEST(Config, TellsWhatIsInForce) {
+  const ConfigFile file("workers = 2\nservice-range = 10.96.0.0/12\nservice-range = fd00::/108\n");
+  auto given = sources({"--config=" + file.path});
+  given.environment = {{"PODWIRE_WORKERS", "1"}};
+  const auto loaded = load_config(given);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  using Values = std::vector<std::string>;
+  EXPECT_EQ(in_force(loaded->config, "workers"), Values{"1"});
+  EXPECT_EQ(in_force(loaded->config, "service-range"), (Values{"10.96.0.0/12", "fd00::/108"}));
+  EXPECT_EQ(in_force(loaded->config, "node-address"), Values{});
+  EXPECT_EQ(in_force(loaded->config, "log-level"), Values{"info"});
+  EXPECT_EQ(in_force(loaded->config, "node-name"), Values{"n1"});
+  EXPECT_EQ(loaded->config.in_force.size(), config_options().size());
+}
+
 TEST(Config, TakesDefaultsWhenNothingIsGiven) {
   const auto loaded = load_config(sources({}));
   ASSERT_TRUE(loaded) << loaded.error().message;
