@@ -140,12 +140,25 @@ void remove_memif_socket(const MemifAddress& where) {
 Result<Descriptor> connect_memif(const MemifAddress& where) {
   Descriptor made;
   int error = 0;
-  const auto entered = in_namespace(where.is_abstract() ? where.netns : std::string(), [&] {
+  const auto call = [&](const SocketName& name) {
     made = new_socket();
-    const SocketName name = name_of(where);
     if (!made || connect(made.get(), as_sockaddr(name), name.length) != 0) error = errno;
-  });
-  if (!entered) return tl::unexpected(entered.error());
+  };
+  if (where.is_abstract()) {
+    const auto entered = in_namespace(where.netns, [&] { call(name_of(where)); });
+    if (!entered) return tl::unexpected(entered.error());
+  } else {
+    // The folder may be the pod's: a link in the socket's place leads nowhere.
+    const Descriptor file(open(where.socket.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!file) return fail(error_at(where, "connect", errno));
+    struct stat info {};
+    if (fstat(file.get(), &info) != 0 || !S_ISSOCK(info.st_mode)) {
+      return fail("memif socket " + where.socket + ": a file that is no socket is there");
+    }
+    MemifAddress opened;
+    opened.socket = "/proc/self/fd/" + std::to_string(file.get());
+    call(name_of(opened));
+  }
   if (error != 0) return fail(error_at(where, "connect", error));
   return made;
 }

@@ -8,6 +8,7 @@
 #include <rte_vhost.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -35,7 +37,8 @@ using Clock = std::chrono::steady_clock;
 struct Link {
   VhostPeer* peer = nullptr;
   Clock::time_point next_try;
-  bool registered = false;
+  Descriptor file;        // the socket in the file system
+  std::string name;       // as the library knows it; empty: not registered
   int device = -1;        // -1: not connected
   Descriptor connection;  // our own copy
   std::atomic<bool> closed{false};
@@ -49,28 +52,53 @@ Link* link_of(int device) {
   return links_by_device[static_cast<unsigned>(device)].load(std::memory_order_acquire);
 }
 
-// The socket that is connected to `path`: the library does not say which it made. -1: none.
-int connection_to(const std::string& path) {
+// The stream sockets of this process that nobody is connected to, or those that somebody is.
+std::vector<int> unix_sockets(bool connected) {
+  std::vector<int> found;
   DIR* folder = opendir("/proc/self/fd");
-  if (folder == nullptr) return -1;
-  int found = -1;
+  if (folder == nullptr) return found;
   while (const dirent* entry = readdir(folder)) {
     const int descriptor = std::atoi(entry->d_name);
-    sockaddr_un address{};
-    socklen_t length = sizeof address;
-    if (getpeername(descriptor, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
-        address.sun_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path)) {
+    int family = 0;
+    socklen_t length = sizeof family;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &length) != 0 || family != AF_UNIX) {
       continue;
     }
-    const auto bytes = length - offsetof(sockaddr_un, sun_path);
-    if (path == std::string(address.sun_path, strnlen(address.sun_path, bytes))) {
-      found = descriptor;
-      break;
-    }
+    sockaddr_un peer{};
+    length = sizeof peer;
+    const bool has_peer = getpeername(descriptor, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+    if (has_peer == connected) found.push_back(descriptor);
   }
   closedir(folder);
+  std::sort(found.begin(), found.end());
   return found;
 }
+
+std::vector<int> common(const std::vector<int>& a, const std::vector<int>& b, bool in_both) {
+  std::vector<int> result;
+  if (in_both) {
+    std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(result));
+  } else {
+    std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(result));
+  }
+  return result;
+}
+
+// The library makes its socket when a path is registered, connects it later, and does not say which
+// it is. Its name says nothing either: a pod binds its own under whatever path it sees. Nothing
+// when another thread made one at the same moment: then it is tried again.
+class LibrarySocket {
+ public:
+  LibrarySocket() : before_(unix_sockets(false)) {}
+  void registered() { made_ = common(unix_sockets(false), before_, false); }
+  [[nodiscard]] int connection() const {
+    const auto connected = common(made_, unix_sockets(true), true);
+    return connected.size() == 1 ? connected.front() : -1;
+  }
+
+ private:
+  std::vector<int> before_, made_;
+};
 
 // Half of what a socket holds at least (net.core.wmem_default); a guest reads each answer before it
 // goes on.
@@ -115,14 +143,16 @@ rte_vhost_msg_result after(int device, void* raw) {
 
 const rte_vhost_user_extern_ops kHooks{.pre_msg_handle = before, .post_msg_handle = after};
 
-Link* connecting = nullptr;  // by the keeper, which alone connects
+// By the keeper, which alone connects.
+Link* connecting = nullptr;
+LibrarySocket* connecting_socket = nullptr;
 
 int on_connection(int device) {
   Link* link = connecting;
-  if (link == nullptr) return -1;
+  if (link == nullptr || connecting_socket == nullptr) return -1;
   link->device = device;
   links_by_device[static_cast<unsigned>(device)].store(link, std::memory_order_release);
-  const int descriptor = connection_to(link->peer->path());
+  const int descriptor = connecting_socket->connection();
   if (descriptor < 0) return -1;
   const timeval limit{.tv_sec = 0, .tv_usec = kSocketLimitMs * 1000};
   if (setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0 ||
@@ -266,26 +296,36 @@ void Keeper::look_after(Link& link) {
 }
 
 void Keeper::connect(Link& link) {
-  const char* path = link.peer->path().c_str();
-  if (access(path, F_OK) != 0) return;
-  if (rte_vhost_driver_register(path, RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) != 0) {
+  // Its folder may be the pod's: what is connected to is the socket that was looked at, never what
+  // a link in its place leads to.
+  link.file = Descriptor(open(link.peer->path().c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info {};
+  if (!link.file || fstat(link.file.get(), &info) != 0 || !S_ISSOCK(info.st_mode)) return;
+  const std::string name = "/proc/self/fd/" + std::to_string(link.file.get());
+  LibrarySocket socket;
+  if (rte_vhost_driver_register(name.c_str(),
+                                RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) != 0) {
     return;
   }
-  link.registered = true;
+  link.name = name;
+  socket.registered();
   connecting = &link;
-  if (rte_vhost_driver_set_features(path, kVhostFeatures) != 0 ||
-      rte_vhost_driver_set_protocol_features(path, kVhostProtocolFeatures) != 0 ||
-      rte_vhost_driver_callback_register(path, &callbacks()) != 0 ||
-      rte_vhost_driver_start(path) != 0 || !link.connection) {
+  connecting_socket = &socket;
+  if (rte_vhost_driver_set_features(name.c_str(), kVhostFeatures) != 0 ||
+      rte_vhost_driver_set_protocol_features(name.c_str(), kVhostProtocolFeatures) != 0 ||
+      rte_vhost_driver_callback_register(name.c_str(), &callbacks()) != 0 ||
+      rte_vhost_driver_start(name.c_str()) != 0 || !link.connection) {
     disconnect(link);
   }
   connecting = nullptr;
+  connecting_socket = nullptr;
 }
 
 // Also from half a connection. No callback for the link runs any more when this returns.
 void Keeper::disconnect(Link& link) {
-  if (link.registered) rte_vhost_driver_unregister(link.peer->path().c_str());
-  link.registered = false;
+  if (!link.name.empty()) rte_vhost_driver_unregister(link.name.c_str());
+  link.name.clear();
+  link.file = Descriptor();
   if (link.device >= 0) {
     links_by_device[static_cast<unsigned>(link.device)].store(nullptr, std::memory_order_release);
     if (!link.closed.load(std::memory_order_acquire)) link.peer->disconnected();

@@ -298,6 +298,14 @@ TEST(MemifService, FileSystemSocketsAreTightAndStaleOnesMakeWay) {
     ASSERT_EQ(stat(path.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode, S_IFSOCK | 0640U);
     EXPECT_EQ(info.st_uid, geteuid());
+    // A pod may put a link where its socket should be: to whatever podwired can reach.
+    const std::string link = std::string(folder) + "/link";
+    ASSERT_EQ(symlink(path.c_str(), link.c_str()), 0);
+    const auto followed = io::connect_memif({.netns = "", .socket = link});
+    ASSERT_FALSE(followed);
+    EXPECT_EQ(followed.error().message,
+              "memif socket " + link + ": a file that is no socket is there");
+    ASSERT_EQ(unlink(link.c_str()), 0);
     const auto again = pair.service->open(pair.server_spec, 1, packets(), large());
     ASSERT_FALSE(again);
     EXPECT_EQ(again.error().message, "memif socket " + path + ": another process serves it");

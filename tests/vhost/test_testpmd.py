@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 import unittest
@@ -71,6 +72,24 @@ class WithTestpmd(unittest.TestCase):
                                  POD_IP["a"]], 60)
         self.assertIn(" 0% packet loss", done.stdout)
         self.balanced()
+
+    def test_what_the_pod_calls_its_socket_is_its_own_affair(self):
+        """A container binds under the path of its mount, not under podwire's. And a link in the
+        socket's place is not followed."""
+        path = self.node.socket["a"]
+        decoy = socket.socket(socket.AF_UNIX)
+        self.addCleanup(decoy.close)
+        decoy.bind(f"{path}.decoy")
+        decoy.listen()
+        decoy.setblocking(False)
+        os.symlink(f"{path}.decoy", path)
+        peer = Testpmd(f"{path}.inside", MAC["a"])
+        self.addCleanup(peer.kill)
+        wait_until(lambda: os.path.exists(f"{path}.inside"), "testpmd listens", 30)
+        os.rename(f"{path}.inside", path)  # over the link
+        self.answers()
+        with self.assertRaises(BlockingIOError):
+            decoy.accept()
 
     def test_peer_and_podwire_are_killed_in_turn(self):
         peer = Testpmd(self.node.socket["a"], MAC["a"])
