@@ -39,6 +39,16 @@ std::string read_ipam(const json& all, std::string& into) {
   return {};
 }
 
+// What its values mean, podwired says. For ADD alone: a mistake made later keeps no pod from its
+// end.
+std::optional<Refused> read_port(const json& all, PortWish& into) {
+  std::string error;
+  const auto found = all.find("port");
+  if (found != all.end() && !found->is_null()) read_port_wish(*found, "port", into, error);
+  if (error.empty()) return std::nullopt;
+  return Refused{Code::config, error};
+}
+
 std::optional<Refused> check_version(const std::string& command, const std::string& version) {
   if (rank(version) == 0) {
     return Refused{Code::version, "incompatible CNI versions: cniVersion is \"" + version +
@@ -190,7 +200,10 @@ std::optional<Refused> read_request(const Environment& environment, const Config
   }
   if (request.command == "GC" || request.command == "STATUS") return std::nullopt;
   if (auto refused = read_names(environment, request)) return refused;
-  if (request.command == "ADD") return read_capabilities(config, request.wishes);
+  if (request.command == "ADD") {
+    if (auto refused = read_port(config.all, request.wishes.port)) return refused;
+    return read_capabilities(config, request.wishes);
+  }
   if (request.command != "CHECK") return std::nullopt;
   const auto previous = config.all.find("prevResult");
   if (previous == config.all.end()) {

@@ -29,6 +29,20 @@ struct HostPort {
   bool operator==(const HostPort&) const = default;
 };
 
+enum class PortKind : std::uint8_t { tap, vhost_user, memif };
+
+// What stands where a pod of this kind has a kernel interface.
+struct PodPort {
+  PortKind kind = PortKind::tap;
+  bool client = false;  // podwire calls and the pod serves the socket; a vhost-user port's always
+  std::string socket;   // "@name" in the pod's namespace, or a path of at most 107 bytes
+  std::string folder;   // of that path, when podwire makes it for the pod and removes it; or empty
+  std::uint32_t queues = 0;  // 0: one a worker
+  std::uint32_t ring_size = 1024;
+  std::uint32_t owner = 0, group = 0;  // of the socket, or of the folder when the pod serves it
+  std::uint16_t mode = 0660;
+};
+
 struct Attachment {
   std::string container_id, interface;  // together the key, as in the CNI specification
   std::string network;                  // name of the CNI configuration it came with
@@ -40,7 +54,9 @@ struct Attachment {
   cni::Wishes wishes;                // as its ADD came with them; what follows is made of it
   std::vector<PodRoute> routes;      // empty: a default route
   std::vector<HostPort> host_ports;  // none twice on this node
-  std::shared_ptr<io::Port> port;    // null while its namespace cannot be opened
+  PodPort kind;
+  // Null while it cannot be opened. One that is no tap is down until its peer comes.
+  std::shared_ptr<io::Port> port;
 };
 
 }  // namespace podwire::control

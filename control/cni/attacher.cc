@@ -8,6 +8,8 @@
 
 #include "control/build/this_node.h"
 #include "control/cni/asked.h"
+#include "control/cni/port_kind.h"
+#include "control/cni/port_socket.h"
 #include "control/log.h"
 
 namespace podwire::control {
@@ -62,6 +64,9 @@ nlohmann::json cni_result(const Attachment& attachment) {
                            {"mac", attachment.mac.to_string()},
                            {"mtu", attachment.mtu},
                            {"sandbox", attachment.netns}}};
+  if (!attachment.kind.socket.empty()) {
+    result["interfaces"][0]["socketPath"] = attachment.kind.socket;
+  }
   result["ips"] = result["routes"] = nlohmann::json::array();
   for (const net::Address& ip : attachment.ips) {
     const char* gateway = ip.is_v4() ? kGatewayV4 : kGatewayV6;
@@ -330,7 +335,35 @@ tl::expected<std::vector<net::Address>, Reply> Attacher::take_for(const cni::Req
   return *asked;
 }
 
-tl::expected<Attachment, Reply> Attacher::draft(const cni::Request& request) const {
+tl::expected<void, Reply> Attacher::choose_kind(const cni::Request& request, const kube::Pod* pod,
+                                                Attachment& fresh) const {
+  cni::PortWish wish = request.wishes.port;
+  if (pod != nullptr) {
+    auto own = with_annotations(wish, pod->meta.annotations, fresh);
+    if (!own) return refuse(Code::pod_refused, "Pod " + fresh.pod + ": " + own.error().message);
+    wish = std::move(*own);
+  }
+  const std::string& uid = request.pod_uid;
+  const PortPlace place{.folder = state_.config.run_dir + "/ports/",
+                        .pod = cni::is_container_id(uid) ? uid : fresh.container_id,
+                        .interface = fresh.interface};
+  const auto chosen = choose_port(wish, place);
+  if (!chosen) return refuse(Code::config, chosen.error().message);
+  fresh.kind = *chosen;
+  if (wish.mtu != 0) fresh.mtu = wish.mtu;
+  for (const Attachment& other : state_.attachments) {
+    const std::string& socket = fresh.kind.socket;
+    if (socket.empty() || socket != other.kind.socket) continue;
+    if (socket.starts_with('@') && fresh.netns != other.netns) continue;
+    return refuse(Code::try_later, "port.socket: " + socket + " is taken by " +
+                                       (other.pod.empty() ? other.container_id : other.pod) + "/" +
+                                       other.interface);
+  }
+  return {};
+}
+
+tl::expected<Attachment, Reply> Attacher::draft(const cni::Request& request,
+                                                const kube::Pod* pod) const {
   Attachment fresh;
   fresh.container_id = request.container_id;
   fresh.interface = request.interface;
@@ -341,6 +374,9 @@ tl::expected<Attachment, Reply> Attacher::draft(const cni::Request& request) con
   fresh.wishes = request.wishes;
   if (const auto done = carry_over(request.wishes, fresh); !done) {
     return refuse(Code::config, done.error().message);
+  }
+  if (auto chosen = choose_kind(request, pod, fresh); !chosen) {
+    return tl::unexpected(chosen.error());
   }
   for (const Attachment& other : state_.attachments) {
     for (const HostPort& theirs : other.host_ports) {
@@ -358,7 +394,20 @@ void Attacher::release(const std::vector<net::Address>& addresses) {
   for (const net::Address& address : addresses) ipam_.release(address);
 }
 
+// A tap's other end is a device in the namespace. The others are down whenever nobody uses them.
+bool Attacher::is_dead(const Attachment& attachment) {
+  if (attachment.port == nullptr) return true;
+  if (attachment.kind.kind == PortKind::tap) return !attachment.port->up();
+  return access(attachment.netns.c_str(), F_OK) != 0;
+}
+
 Result<void> Attacher::open_port(Attachment& attachment) {
+  if (attachment.kind.kind != PortKind::tap) {
+    auto port = open_socket_port(state_.dataplane, attachment);
+    if (!port) return tl::unexpected(port.error());
+    attachment.port = std::move(*port);
+    return {};
+  }
   auto port = state_.dataplane.open_tap(
       {attachment.netns, attachment.interface, attachment.mac, attachment.mtu, true});
   if (!port) return tl::unexpected(port.error());
@@ -383,7 +432,7 @@ void Attacher::add(const cni::Request& request, const Done& done) {
   const Name name{request.container_id, request.interface};
   if (Attachment* old = find(name)) {
     old->netns = request.netns;
-    if (old->port == nullptr || !old->port->up()) {
+    if (is_dead(*old)) {
       old->port = nullptr;
       if (const auto opened = open_port(*old); !opened) {
         return done({Code::try_later, opened.error().message, nullptr});
@@ -396,11 +445,10 @@ void Attacher::add(const cni::Request& request, const Done& done) {
   // A sandbox of the same Pod whose namespace is gone makes room: its address may be the Pod's only
   // one, and nobody can answer for it any more.
   for (const Attachment& old : state_.attachments) {
-    const bool dead = old.port == nullptr || !old.port->up();
-    if (old.pod.empty() || old.pod != full_name(request) || !dead) continue;
+    if (old.pod.empty() || old.pod != full_name(request) || !is_dead(old)) continue;
     return forget(name_of(old), [this, request, done](const Reply&) { add(request, done); });
   }
-  auto drafted = draft(request);
+  auto drafted = draft(request, *pod);
   if (!drafted) return done(drafted.error());
   auto ips = take_for(request, *pod);
   if (!ips) return done(ips.error());
@@ -427,7 +475,7 @@ void Attacher::reply_in_force(const Name& name, const Done& done) {
     const Attachment* attachment = find(name);  // its own DEL waits for us
     if (has_port_in(state_.snapshot, *attachment)) {
       log(LogLevel::info, "pod attached", context(*attachment));
-      return done({Code::ok, "", cni_result(*attachment)});
+      return done({Code::ok, "", cni_result(*attachment), device_info(attachment->kind)});
     }
     forget(name, [done](const Reply&) {
       done({Code::try_later, "the port table is full; see podwirectl status", nullptr});
@@ -455,13 +503,20 @@ void Attacher::forget(const Name& name, const Done& done) {
   all.erase(found);
   hooks_.attachments_changed();
   // Only when no worker sees the port may its address become somebody else's.
-  when_in_force([this, attachment, done] { finish_forgetting(*attachment, done); });
+  when_in_force([this, attachment, done] {
+    // A tap ends by its device; the others with their last owner, which is this.
+    if (attachment->kind.kind != PortKind::tap) attachment->port = nullptr;
+    finish_forgetting(*attachment, done);
+  });
 }
 
 void Attacher::finish_forgetting(const Attachment& attachment, const Done& done) {
   state_.dataplane.erase_flows(
       [&](const observe::FlowRow& row) { return touches(row, attachment.ips); });
-  if (!attachment.netns.empty() && access(attachment.netns.c_str(), F_OK) == 0) {
+  if (attachment.kind.kind != PortKind::tap) {
+    const auto closed = close_socket_port(attachment.kind, state_.attachments);
+    if (!closed) log(LogLevel::warning, closed.error().message, context(attachment));
+  } else if (!attachment.netns.empty() && access(attachment.netns.c_str(), F_OK) == 0) {
     actions_.clear(pod_side(attachment));
     const auto removed = state_.dataplane.remove_tap(attachment.netns, attachment.interface);
     if (!removed) log(LogLevel::warning, removed.error().message, context(attachment));
@@ -479,8 +534,7 @@ void Attacher::check_one(const cni::Request& request, const Done& done) {
                  "container " + request.container_id + " has no attachment " + request.interface,
                  nullptr});
   }
-  if (attachment->port == nullptr || !attachment->port->up() ||
-      !has_port_in(state_.snapshot, *attachment)) {
+  if (is_dead(*attachment) || !has_port_in(state_.snapshot, *attachment)) {
     return done({Code::check_failed, request.interface + ": podwired has no port for it", nullptr});
   }
   for (const std::string& expected : request.addresses) {
@@ -492,7 +546,9 @@ void Attacher::check_one(const cni::Request& request, const Done& done) {
                    nullptr});
     }
   }
-  const auto checked = actions_.check(pod_side(*attachment));
+  const auto checked = attachment->kind.kind == PortKind::tap
+                           ? actions_.check(pod_side(*attachment))
+                           : check_socket_port(*attachment);
   done(checked ? Reply{} : Reply{Code::check_failed, checked.error().message, nullptr});
 }
 

@@ -1,4 +1,4 @@
-// The CNI verbs on this node's pods: an address, a tap, a record on disk, and the answer only once
+// The CNI verbs on this node's pods: an address, a port, a record on disk, and the answer only once
 // the pod's port and policy are in force. What fails on the way is undone. The only writer of
 // State::attachments. Requests for one attachment are carried out one after the other; others
 // overlap. Control thread only.
@@ -34,7 +34,7 @@ class Attacher {
   Attacher(State& state, LoopHooks hooks);
   Attacher(State& state, LoopHooks hooks, PodSideActions actions);
 
-  // Brings back what is on disk: addresses are taken, taps are opened again. A pod whose namespace
+  // Brings back what is on disk: addresses are taken, ports are opened again. A tap whose namespace
   // is gone stays without a port until its DEL. The error is about the folders only.
   Result<void> restore();
   // Carries out the deletes that podwire-cni noted while nobody answered. After the socket listens.
@@ -68,7 +68,12 @@ class Attacher {
   Result<void> open_port(Attachment& attachment);
   Attachment* find(const Name& name);
   // Everything but addresses and port; or why it cannot be had.
-  tl::expected<Attachment, cni::Reply> draft(const cni::Request& request) const;
+  tl::expected<Attachment, cni::Reply> draft(const cni::Request& request,
+                                             const kube::Pod* pod) const;
+  tl::expected<void, cni::Reply> choose_kind(const cni::Request& request, const kube::Pod* pod,
+                                             Attachment& fresh) const;
+  // Nothing in it can still use its port.
+  [[nodiscard]] static bool is_dead(const Attachment& attachment);
   void reply_in_force(const Name& name, const Done& done);
   [[nodiscard]] std::set<net::Address> reserved_for(const kube::Pod* pod) const;
   void undo(Attachment&& attachment);

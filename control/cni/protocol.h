@@ -79,6 +79,9 @@ struct Reply {
   Code code = Code::ok;
   std::string message;
   nlohmann::json result;  // ADD: a result in the form of 1.1.0, without cniVersion; else null
+  // ADD of a port that is no kernel interface: as the Network Plumbing Working Group's device-info
+  // specification 1.1.0 has it; else null
+  nlohmann::json device_info{};
 };
 
 inline nlohmann::json to_json(const Request& request) {
@@ -103,6 +106,7 @@ inline nlohmann::json to_json(const Reply& reply) {
   nlohmann::json json{{"code", static_cast<unsigned>(reply.code)}};
   if (!reply.message.empty()) json["message"] = reply.message;
   if (!reply.result.is_null()) json["result"] = reply.result;
+  if (!reply.device_info.is_null()) json["deviceInfo"] = reply.device_info;
   return json;
 }
 
@@ -198,6 +202,7 @@ inline std::optional<Reply> parse_reply(const std::string& line) {
   reply.code = static_cast<Code>(code->get<unsigned>());
   if (!detail::read_text(json, "message", reply.message).empty()) return std::nullopt;
   reply.result = json.value("result", nlohmann::json());
+  reply.device_info = json.value("deviceInfo", nlohmann::json());
   return reply;
 }
 

@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "control/cni/asked.h"
+#include "control/cni/port_kind.h"
 
 namespace podwire::control {
 namespace {
@@ -59,6 +60,7 @@ nlohmann::json to_json(const Attachment& attachment) {
                       {"mac", attachment.mac.to_string()},
                       {"mtu", attachment.mtu},
                       {"wishes", cni::to_json(attachment.wishes)},
+                      {"port", to_json(attachment.kind)},
                       {"ips", nlohmann::json::array()}};
   for (const auto& ip : attachment.ips) json["ips"].push_back(ip.to_string());
   return json;
@@ -96,6 +98,12 @@ std::optional<Attachment> from_json(const std::string& text) {
     std::string error;
     a.wishes = cni::read_wishes(*wishes, error);
     if (!error.empty() || !carry_over(a.wishes, a)) return std::nullopt;
+  }
+  // One of an older podwired has none: a tap.
+  if (const auto port = json.find("port"); port != json.end()) {
+    const auto read = read_pod_port(*port);
+    if (!read) return std::nullopt;
+    a.kind = *read;
   }
   for (const auto& ip : *ips) {
     const auto address =

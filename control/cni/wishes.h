@@ -25,18 +25,39 @@ struct PortMapping {
   bool operator==(const PortMapping&) const = default;
 };
 
+// The kind of a pod's port and its options: `port` of the configuration, or a pod's annotation.
+// Empty and 0: podwired's choice.
+struct PortWish {
+  std::string kind;    // "tap", "vhost-user", "memif"
+  std::string role;    // podwire's side of a memif: "server", "client"
+  std::string socket;  // "@name", "/folder/" for one a pod, or "/path/of/the/socket"
+  std::string mode;    // of a socket in the file system, or its folder: "0660"
+  std::uint32_t owner = 0, group = 0;
+  std::uint32_t queues = 0, ring_size = 0;
+  std::uint16_t mtu = 0;
+  bool operator==(const PortWish&) const = default;
+};
+
 struct Wishes {
   std::vector<std::string> addresses;  // "10.0.0.5"; at most one a family
   bool delegated = false;              // an IPAM plugin answers for them: they may be of any range
   std::vector<Route> routes;           // empty: a default route
   std::string mac;
   std::vector<PortMapping> port_mappings;
+  PortWish port;
   bool operator==(const Wishes&) const = default;
 };
+
+inline nlohmann::json to_json(const PortWish& p) {
+  return {{"kind", p.kind},     {"role", p.role},          {"socket", p.socket},
+          {"mode", p.mode},     {"owner", p.owner},        {"group", p.group},
+          {"queues", p.queues}, {"ringSize", p.ring_size}, {"mtu", p.mtu}};
+}
 
 inline nlohmann::json to_json(const Wishes& w) {
   using nlohmann::json;
   json all{{"addresses", w.addresses}, {"delegated", w.delegated}, {"mac", w.mac}};
+  all["port"] = to_json(w.port);
   all["routes"] = all["portMappings"] = json::array();
   for (const Route& r : w.routes) {
     all["routes"].push_back({{"dst", r.to},
@@ -148,6 +169,33 @@ inline Route read_route(const nlohmann::json& json, const std::string& place, st
   return route;
 }
 
+// One word, or an object. `wish` keeps what is not named. People write it: an option that does not
+// exist is an error.
+inline void read_port_wish(const nlohmann::json& json, const std::string& place, PortWish& wish,
+                           std::string& error) {
+  if (json.is_string()) {
+    wish.kind = json.get<std::string>();
+    return;
+  }
+  detail::Reader read(json, place, error);
+  read.text("kind", wish.kind);
+  read.text("role", wish.role);
+  read.text("socket", wish.socket);
+  read.text("mode", wish.mode);
+  read.number("owner", wish.owner);
+  read.number("group", wish.group);
+  read.number("queues", wish.queues);
+  read.number("ringSize", wish.ring_size);
+  read.number("mtu", wish.mtu);
+  if (!json.is_object()) return;
+  const nlohmann::json known = to_json(wish);
+  for (const auto& item : json.items()) {
+    if (error.empty() && !known.contains(item.key())) {
+      error = place + "." + item.key() + " is no option of a port";
+    }
+  }
+}
+
 // What is missing keeps its default; unknown keys are left alone.
 inline Wishes read_wishes(const nlohmann::json& json, std::string& error) {
   Wishes w;
@@ -155,6 +203,7 @@ inline Wishes read_wishes(const nlohmann::json& json, std::string& error) {
   read.texts("addresses", w.addresses);
   read.truth("delegated", w.delegated);
   read.text("mac", w.mac);
+  if (const auto* port = read.find("port")) read_port_wish(*port, "wishes.port", w.port, error);
   read.list("routes", [&](const nlohmann::json& item, const std::string& place) {
     w.routes.push_back(read_route(item, place, error));
   });

@@ -50,12 +50,12 @@ class FakeDataplane : public DataplaneLink {
   Result<std::shared_ptr<io::Port>> open_memif(const MemifRequest& request) override {
     if (!open_error.empty()) return fail(open_error);
     memifs.push_back(request);
-    return std::make_shared<FakePort>();
+    return without_peer();
   }
   Result<std::shared_ptr<io::Port>> open_vhost_user(const VhostUserRequest& request) override {
     if (!open_error.empty()) return fail(open_error);
     vhost_users.insert(request.path);
-    return std::make_shared<FakePort>();
+    return without_peer();
   }
   [[nodiscard]] std::shared_ptr<io::Port> uplink() override { return nullptr; }
   [[nodiscard]] std::shared_ptr<io::Port> host_tap() override { return nullptr; }
@@ -84,6 +84,11 @@ class FakeDataplane : public DataplaneLink {
   }
   [[nodiscard]] std::vector<TableFill> fills() override { return {{"flows_v4", 7, 1024}}; }
 
+  static std::shared_ptr<io::Port> without_peer() {
+    auto port = std::make_shared<FakePort>();
+    port->is_up = false;
+    return port;
+  }
   void add_worker() { worker_counters.push_back(std::make_unique<observe::WorkerCounters>()); }
 
   std::string open_error;

@@ -415,6 +415,98 @@ TEST_F(AttacherTest, AddNamesWhatCannotBe) {
             "portMappings: hostPort 80: hostIP \"here\" is not an address");
 }
 
+TEST_F(AttacherTest, PortsWithoutAPeerAreNoDeadOnes) {
+  auto add = request("ADD");
+  add.wishes.port.kind = "memif";
+  const Reply first = ask(add);
+  ASSERT_EQ(first.code, Code::ok) << first.message;
+  EXPECT_EQ(first.result["interfaces"][0]["socketPath"], "@podwire/eth0");
+  EXPECT_EQ(first.device_info["memif"]["role"], "slave");
+  EXPECT_TRUE(bench.dataplane.taps.empty());
+  EXPECT_TRUE(set_up.empty());
+  ASSERT_EQ(bench.dataplane.memifs.size(), 1U);
+  EXPECT_EQ(bench.dataplane.memifs[0].netns, "/proc/self/ns/net");
+  // Once more: the same, on the same port. Another sandbox of the Pod does not push it out.
+  EXPECT_EQ(ask(add).result, first.result);
+  EXPECT_EQ(bench.dataplane.memifs.size(), 1U);
+  EXPECT_EQ(ask(request("ADD", "c2")).code, Code::ok);
+  EXPECT_EQ(bench.state.attachments.size(), 2U);
+  EXPECT_EQ(ask(request("CHECK")).code, Code::ok);
+  restart();
+  EXPECT_EQ(bench.dataplane.memifs.size(), 2U);
+  EXPECT_EQ(ask(add).result, first.result);
+  EXPECT_EQ(ask(request("DEL")).code, Code::ok);
+  EXPECT_EQ(ask(request("DEL", "c2")).code, Code::ok);
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, AbstractSocketIsOnePortsInItsNamespace) {
+  auto add = request("ADD");
+  add.wishes.port.kind = "memif";
+  add.wishes.port.socket = "@x";
+  ASSERT_EQ(ask(add).code, Code::ok);
+  add.container_id = "c2";
+  const Reply reply = ask(add);
+  EXPECT_EQ(reply.code, Code::try_later);
+  EXPECT_EQ(reply.message, "port.socket: @x is taken by default/web/eth0");
+  add.netns = "/proc/self/ns/mnt";  // as if it were another
+  EXPECT_EQ(ask(add).code, Code::ok);
+}
+
+TEST_F(AttacherTest, PodsFolderComesAndGoesWithItsSockets) {
+  bench.state.store.pods["default/web"].meta.annotations["podwire.io/port.net1"] =
+      R"({"kind": "memif", "queues": 2})";
+  std::filesystem::create_directories(bench.config.run_dir);
+  auto add = request("ADD");
+  add.pod_uid = "u1";
+  add.wishes.port.kind = "vhost-user";
+  add.wishes.port.queues = 4;
+  add.wishes.port.mtu = 9000;
+  const Reply reply = ask(add);
+  ASSERT_EQ(reply.code, Code::ok) << reply.message;
+  const std::string folder = bench.config.run_dir + "/ports/u1";
+  EXPECT_EQ(reply.result["interfaces"][0]["socketPath"], folder + "/eth0.sock");
+  EXPECT_EQ(reply.result["interfaces"][0]["mtu"], 9000);
+  EXPECT_EQ(reply.device_info["vhost-user"]["mode"], "server");
+  EXPECT_TRUE(bench.dataplane.vhost_users.contains(folder + "/eth0.sock"));
+  EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms(0770));
+  auto second = add;
+  second.interface = "net1";
+  second.wishes.port.mtu = 0;
+  EXPECT_EQ(ask(second).result["interfaces"][0]["socketPath"], "@podwire/net1")
+      << "the annotation goes before the network";
+  EXPECT_EQ(bench.dataplane.memifs.at(0).queues, 2U);
+  second.interface = "net2";
+  ASSERT_EQ(ask(second).code, Code::ok);
+  std::ofstream(folder + "/of-the-pod") << "x";
+  add.command = second.command = "DEL";
+  EXPECT_EQ(ask(second).code, Code::ok);
+  EXPECT_TRUE(std::filesystem::exists(folder + "/of-the-pod")) << "the other port's folder too";
+  EXPECT_EQ(ask(add).code, Code::ok);
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  second.interface = "net1";
+  EXPECT_EQ(ask(second).code, Code::ok);
+  expect_nothing_left();
+}
+
+TEST_F(AttacherTest, PortThatCannotBeOpenedLeavesNothing) {
+  std::filesystem::create_directories(bench.config.run_dir);
+  bench.dataplane.open_error = "no more";
+  auto add = request("ADD");
+  add.wishes.port.kind = "vhost-user";
+  EXPECT_EQ(ask(add).message, "no more");
+  EXPECT_FALSE(std::filesystem::exists(bench.config.run_dir + "/ports/c1"));
+  expect_nothing_left();
+  bench.dataplane.open_error.clear();
+  bench.state.store.pods["default/web"].meta.annotations["podwire.io/port.podwire"] = "memfi";
+  const Reply reply = ask(request("ADD"));
+  EXPECT_EQ(reply.code, Code::pod_refused);
+  EXPECT_EQ(reply.message,
+            "Pod default/web: annotation podwire.io/port.podwire: port.kind: \"memfi\" is none of "
+            "tap, vhost-user, memif");
+  expect_nothing_left();
+}
+
 TEST_F(AttacherTest, HostPortIsOnePods) {
   auto add = request("ADD", "c1", "");
   add.wishes.port_mappings = {{"127.0.0.1", "TCP", 8080, 80}};
