@@ -5,15 +5,15 @@
 #include <algorithm>
 #include <array>
 
+#include "cni-shim/device_info.h"
+
 namespace podwire::cni {
 namespace {
 
 using nlohmann::json;
 
-// Those that runtimes fill in and that mean nothing to podwire, yet harm nobody. A kernel interface
-// has no device-info file.
-constexpr std::array kUnused = {"io.kubernetes.cri.pod-annotations", "aliases",
-                                "CNIDeviceInfoFile"};
+// Those that runtimes fill in and that mean nothing to podwire, yet harm nobody.
+constexpr std::array kUnused = {"io.kubernetes.cri.pod-annotations", "aliases"};
 constexpr const char* kNoDevice = "has no meaning: a pod's port is no device of the node";
 
 Refused unsupported(const std::string& key, const json& value, const std::string& why) {
@@ -59,6 +59,10 @@ std::optional<Refused> read_one(const json& runtime, const std::string& key, boo
     read.list("portMappings", [&](const json& item, const std::string& where) {
       wishes.port_mappings.push_back(read_port_mapping(in_our_case(item), where, error));
     });
+  } else if (key == kDeviceInfoCapability) {
+    std::string path;
+    read.text(kDeviceInfoCapability, path);
+    if (error.empty() && !path.starts_with('/')) error = place + " is not an absolute path";
   } else if (key == "deviceID") {
     if (value != "") return unsupported(place, value, kNoDevice);
   } else if (own_addresses && std::find(kUnused.begin(), kUnused.end(), key) == kUnused.end()) {

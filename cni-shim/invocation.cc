@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cni-shim/daemon.h"
+#include "cni-shim/device_info.h"
 #include "cni-shim/notes.h"
 #include "cni-shim/results.h"
 
@@ -64,11 +65,13 @@ std::optional<Refused> Invocation::add(json& result) {
     }
   }
   json note;
-  if (!config_.ipam.empty()) {
+  const std::string device_file = device_info_path(config_.all);
+  if (!config_.ipam.empty() || !device_file.empty()) {
     note = {{"containerID", request_.container_id},
             {"ifname", request_.interface},
             {"netns", request_.netns},
             {"network", config_.name},
+            {"deviceInfo", device_file},
             {"config", config_.all}};
     note["config"].erase("prevResult");
     const std::string error = write_note(config_.state_dir, kMadeFolder, name(), note);
@@ -98,6 +101,7 @@ std::optional<Refused> Invocation::add_noted(json& own, bool& ipam_undone) {
   }
   Reply reply;
   if (auto refused = ask_podwired(Code::try_later, &reply)) return refused;
+  if (auto refused = write_device_file(reply.device_info)) return refused;
   std::string error;
   const auto read = read_result(reply.result, "podwired's result", error);
   if (!read) return Refused{Code::internal, error};
@@ -106,9 +110,26 @@ std::optional<Refused> Invocation::add_noted(json& own, bool& ipam_undone) {
   return std::nullopt;
 }
 
+// A kernel interface has none.
+std::optional<Refused> Invocation::write_device_file(const json& info) {
+  const std::string path = device_info_path(config_.all);
+  if (path.empty()) return std::nullopt;
+  if (info.is_null()) {
+    if (config_.ipam.empty()) drop_note(config_.state_dir, kMadeFolder, name());
+    return std::nullopt;
+  }
+  const std::string error = write_device_info(path, info);
+  if (error.empty()) return std::nullopt;
+  Request undo = request_;
+  undo.command = "DEL";
+  static_cast<void>(ask(socket(), undo));
+  return Refused{Code::io, std::string(kDeviceInfoCapability) + ": " + error};
+}
+
 std::optional<Refused> Invocation::remove_made(const json& note) {
   const json config = note.value("config", json::object());
   const AttachmentName name{text_of(note, "containerID"), text_of(note, "ifname")};
+  remove_device_info(text_of(note, "deviceInfo"));
   if (const auto ipam = config.find("ipam"); ipam != config.end() && ipam->is_object() &&
                                              !text_of(*ipam, "type").empty() &&
                                              text_of(*ipam, "type") != "podwire") {
@@ -144,6 +165,7 @@ std::optional<Refused> Invocation::remove() {
     return remove_made(*note);
   }
   drop_note(config_.state_dir, kMadeFolder, name());
+  remove_device_info(device_info_path(config_.all));
   if (config_.ipam.empty()) return std::nullopt;
   return delegation().remove();  // of an ADD whose note is lost
 }

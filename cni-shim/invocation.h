@@ -29,6 +29,7 @@ class Invocation {
   [[nodiscard]] Delegation delegation() const;
   // `ipam_undone`: an IPAM plugin that refuses in good order keeps nothing.
   std::optional<Refused> add_noted(nlohmann::json& own, bool& ipam_undone);
+  std::optional<Refused> write_device_file(const nlohmann::json& info);
   std::optional<Refused> remove_at_podwired();
   // Takes away what the note says that others keep for the attachment; then the note itself.
   std::optional<Refused> remove_made(const nlohmann::json& note);

@@ -198,6 +198,8 @@ TEST_F(Shim, RefusesCapabilitiesThatItDoesNotHave) {
           "runtimeConfig.portMappings[0].hostPort 65536 is not a number from 0 to 65535");
   refused({{"portMappings", {{{"HostPort", 65537}}}}}, 7,  // as containerd spells it
           "runtimeConfig.portMappings[0].hostPort 65537 is not a number from 0 to 65535");
+  refused({{"CNIDeviceInfoFile", "device.json"}}, 7,
+          "runtimeConfig.CNIDeviceInfoFile is not an absolute path");
   // What is harmless passes as far as podwired, which is not there.
   refused({{"io.kubernetes.cri.pod-annotations", {{"a", "b"}}}, {"deviceID", ""}}, 11,
           "podwired does not answer at " + run_dir() + "/cni.sock; is it running?");
@@ -358,6 +360,56 @@ TEST_F(WithServer, WholeLifeOfAPod) {
   EXPECT_EQ(run("DEL").exit_code, 0);
   answer = run(environment("CHECK"), with_result.dump());
   expect_error(answer, 3, "container c1 has no attachment eth0");
+}
+
+TEST_F(WithServer, DeviceInfoFileLivesAsLongAsItsPort) {
+  const std::string path = folder.path + "/devinfo/cni/c1.json";
+  const std::string note = state_dir() + "/made-by-plugin/c1-eth0.json";
+  auto config = configuration("1.0.0");
+  config["port"] = {{"kind", "memif"}};
+  config["runtimeConfig"] = {{"CNIDeviceInfoFile", path}};
+  const auto holds = [&] { return json::parse(std::ifstream(path), nullptr, false); };
+  const Answer added = run(environment("ADD"), config.dump());
+  ASSERT_EQ(added.exit_code, 0) << added.output;
+  EXPECT_FALSE(added.output["interfaces"][0].contains("socketPath")) << "of 1.1.0";
+  EXPECT_FALSE(added.output.contains("deviceInfo"));
+  EXPECT_EQ(holds().dump(), R"({"memif":{"mode":"ethernet","path":"@podwire/eth0","role":"slave"},)"
+                            R"("type":"memif","version":"1.1.0"})");
+  // DEL need not name it again; a port kind that means nothing now keeps no pod from its end.
+  auto wrong = configuration("1.0.0");
+  wrong["port"] = {{"kidn", "memif"}};
+  expect_error(run(environment("ADD"), wrong.dump()), 7, "port.kidn is no option of a port");
+  EXPECT_EQ(run(environment("DEL"), wrong.dump()).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE(std::filesystem::exists(note));
+  EXPECT_TRUE(std::filesystem::is_empty(path.substr(0, path.rfind('/'))));
+
+  // GC too.
+  ASSERT_EQ(run(environment("ADD"), config.dump()).exit_code, 0);
+  auto gc = configuration();
+  gc["cni.dev/valid-attachments"] = json::array();
+  EXPECT_EQ(run(environment("GC"), gc.dump()).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(bench.state.attachments.empty());
+
+  // A kernel interface has no such file.
+  config.erase("port");
+  ASSERT_EQ(run(environment("ADD"), config.dump()).exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE(std::filesystem::exists(note));
+}
+
+TEST_F(WithServer, DeviceInfoFileThatCannotBeWrittenUndoesTheAdd) {
+  const std::string path = folder.path + "/taken";
+  std::filesystem::create_directories(path + "/by a folder");
+  auto config = configuration();
+  config["port"] = "memif";
+  config["runtimeConfig"] = {{"CNIDeviceInfoFile", path}};
+  expect_error(run(environment("ADD"), config.dump()), 5,
+               "CNIDeviceInfoFile: " + path + ": Is a directory");
+  EXPECT_TRUE(bench.state.attachments.empty());
+  EXPECT_FALSE(std::filesystem::exists(path + ".podwire-new"));
+  EXPECT_TRUE(std::filesystem::is_empty(state_dir() + "/made-by-plugin"));
 }
 
 TEST_F(WithServer, PassesPodwiredsSentenceOn) {
