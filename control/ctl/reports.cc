@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 
+#include "control/cni/port_kind.h"
 #include "control/ctl/text.h"
 #include "control/version.h"
 #include "dataplane/reasons.h"
@@ -413,7 +414,14 @@ json pods(const Sources& sources) {
              {"netns", attachment.netns},
              {"ips", texts(attachment.ips)},
              {"attached", true},
+             {"kind", port_kind_name(attachment.kind.kind)},
              {"port", nullptr}};
+    if (!attachment.kind.socket.empty()) {
+      pod["socket"] = attachment.kind.socket;
+      pod["deviceInfo"] = device_info(attachment.kind);
+      pod["peer"] = json::object();
+      for (const auto& [program, line] : peer_lines(attachment)) pod["peer"][program] = line;
+    }
     if (const auto id = port_of(state, attachment)) {
       pod["port"] = port_json(port_table(state)->ports[*id], *id, totals.ports[*id]);
     }
@@ -430,6 +438,7 @@ json pods(const Sources& sources) {
                     {"netns", nullptr},
                     {"ips", texts(pod.ips)},
                     {"attached", false},
+                    {"kind", nullptr},
                     {"hostNetwork", pod.host_network},
                     {"port", nullptr}});
   }

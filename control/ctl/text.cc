@@ -141,6 +141,25 @@ std::string status_text(const json& s) {
   return text;
 }
 
+// How a peer of a port without a kernel interface is started.
+std::string peers_text(const json& pods) {
+  std::string text;
+  for (const auto& pod : pods) {
+    if (!pod.contains("peer")) continue;
+    const std::string who = pod["pod"] == "" ? cell(pod, "container") : cell(pod, "pod");
+    text += "\n" + who + "/" + cell(pod, "interface") + ": " + cell(pod, "kind") + " at " +
+            cell(pod, "socket");
+    const auto& port = pod["port"];
+    if (port.is_object() && port.contains("downReason")) text += "; " + cell(port, "downReason");
+    text += "\n";
+    for (const auto& [program, line] : pod["peer"].items()) {
+      text += "  " + program + std::string(10 - std::min<std::size_t>(program.size(), 9), ' ') +
+              cell(line) + "\n";
+    }
+  }
+  return text;
+}
+
 std::string pods_text(const json& pods) {
   std::vector<Row> rows;
   for (const auto& pod : pods) {
@@ -151,13 +170,14 @@ std::string pods_text(const json& pods) {
                               : port.is_null()               ? "no port"
                               : port["up"].get<bool>()       ? "up"
                                                              : "down";
-    rows.push_back({cell(pod, "pod"), cell(pod, "interface"), joined(pod["ips"]), state,
-                    cell(port, "rxPackets"), cell(port, "txPackets"), cell(port, "rxDrops"),
+    rows.push_back({cell(pod, "pod"), cell(pod, "interface"), joined(pod["ips"]), cell(pod, "kind"),
+                    state, cell(port, "rxPackets"), cell(port, "txPackets"), cell(port, "rxDrops"),
                     cell(port, "txDrops"), cell(pod, "container").substr(0, 12)});
   }
-  return table_text({"POD", "INTERFACE", "ADDRESSES", "STATE", "FROM", "TO", "DROPS-FROM",
+  return table_text({"POD", "INTERFACE", "ADDRESSES", "KIND", "STATE", "FROM", "TO", "DROPS-FROM",
                      "DROPS-TO", "CONTAINER"},
-                    rows);
+                    rows) +
+         peers_text(pods);
 }
 
 std::string services_text(const json& services) {
