@@ -18,7 +18,7 @@ using nlohmann::json;
 std::string find_program(const std::string& name, const std::string& path) {
   for (std::size_t from = 0; from <= path.size();) {
     const std::size_t end = std::min(path.find(':', from), path.size());
-    const std::string candidate = path.substr(from, end - from) + "/" + name;
+    std::string candidate = path.substr(from, end - from) + "/" + name;
     struct stat file {};
     if (end > from && stat(candidate.c_str(), &file) == 0 && S_ISREG(file.st_mode) &&
         access(candidate.c_str(), X_OK) == 0) {
