@@ -41,6 +41,7 @@ int start(const std::string& path, const std::map<std::string, std::string>& cha
           int output, pid_t& child) {
   auto texts = environment_with(changes);
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (auto& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   std::string name = path;

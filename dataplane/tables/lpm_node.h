@@ -56,8 +56,8 @@ struct LpmNode {
 
   static LpmNode* make(std::span<LpmNode* const> children, std::span<const Item> items,
                        const ByteSet& with_child, std::uint64_t version) {
-    std::array<std::uint16_t, 256> longest{};           // place of the item + 1
-    for (std::uint16_t n = 0; n < items.size(); ++n) {  // the shortest first
+    std::array<std::uint16_t, 256> longest{};         // place of the item + 1
+    for (std::size_t n = 0; n < items.size(); ++n) {  // the shortest first
       const Item& item = items[n];
       std::fill_n(longest.begin() + item.bits, 256U >> item.length,
                   static_cast<std::uint16_t>(n + 1));
@@ -96,8 +96,8 @@ struct LpmNode {
   }
   static void free(LpmNode* node) noexcept { ::operator delete(static_cast<void*>(node)); }
   [[nodiscard]] std::size_t bytes() const noexcept {
-    return sizeof(LpmNode) + child_count * sizeof(LpmNode*) + starts.count() * sizeof(Value) +
-           item_count * sizeof(Item);
+    return sizeof(LpmNode) + std::span(children(), child_count).size_bytes() +
+           starts.count() * sizeof(Value) + item_count * sizeof(Item);
   }
 
   [[nodiscard]] LpmNode** children() const noexcept {
