@@ -225,7 +225,7 @@ Result<void> MemifHandshake::take_hello(const memif::Hello& given) {
   init.secret = secret;
   const auto rings = [&](unsigned last) { return std::min(terms_.queues, last + 1); };
   const auto log2_size = std::min<unsigned>(terms_.log2_ring_size, hello.max_log2_size);
-  const auto done =
+  auto done =
       make_memory(rings(hello.last_ring_to_server), rings(hello.last_ring_to_client), log2_size);
   if (!done) return done;
   plan_.push_back({});
