@@ -30,9 +30,10 @@ void PollList::rebuild(const tables::PortTable& table) {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   check(epoll_ >= 0, "no descriptor left for epoll; raise the limit of open files");
   always_ = polled_only_ = 0;
-  for (PortId id = 0; id < table.ports.size(); ++id) {
+  for (std::size_t id = 0; id < table.ports.size(); ++id) {
     const tables::PortInfo& info = table.ports[id];
-    if (info.role != tables::PortRole::none && info.port != nullptr) add(info, id);
+    if (info.role == tables::PortRole::none || info.port == nullptr) continue;
+    add(info, static_cast<PortId>(id));
   }
   if (wake_descriptor_ >= 0) {
     epoll_event event{.events = EPOLLIN, .data = {.u32 = kWakeMark}};

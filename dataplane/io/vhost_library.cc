@@ -141,7 +141,7 @@ rte_vhost_msg_result after(int device, void* raw) {
   return RTE_VHOST_MSG_RESULT_ERR;
 }
 
-const rte_vhost_user_extern_ops kHooks{.pre_msg_handle = before, .post_msg_handle = after};
+constexpr rte_vhost_user_extern_ops kHooks{.pre_msg_handle = before, .post_msg_handle = after};
 
 // By the keeper, which alone connects.
 Link* connecting = nullptr;
@@ -154,7 +154,7 @@ int on_connection(int device) {
   links_by_device[static_cast<unsigned>(device)].store(link, std::memory_order_release);
   const int descriptor = connecting_socket->connection();
   if (descriptor < 0) return -1;
-  const timeval limit{.tv_sec = 0, .tv_usec = kSocketLimitMs * 1000};
+  const timeval limit{.tv_sec = 0, .tv_usec = kSocketLimitMs * 1000L};
   if (setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0 ||
       setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0 ||
       rte_vhost_extern_callback_register(device, &kHooks, nullptr) != 0) {
