@@ -406,7 +406,8 @@ void add_paths(std::vector<Option>& all, const Config& d) {
   all.push_back({section, "state-dir", "FOLDER", d.state_dir,
                  "what outlives podwired: the pods' attachments", set_folder(FIELD(state_dir))});
   all.push_back({section, "metrics-address", "ADDRESS:PORT", d.metrics_address,
-                 "where /metrics, /proxyMode, /configz, /healthz and /readyz are served; empty: nowhere",
+                 "where /metrics, /proxyMode, /configz, /healthz and /readyz are served; empty: "
+                 "nowhere",
                  set_listen_address(FIELD(metrics_address))});
   all.push_back({section, "healthz-address", "ADDRESS:PORT", d.healthz_address,
                  "where load balancers ask /healthz and /livez of this node; empty: nowhere",

@@ -109,9 +109,9 @@ void Worker::flush() noexcept {
   while (!pending.empty()) flush(pending.back());
 }
 
-void Worker::begin_round() noexcept {
+void Worker::begin_round(std::uint64_t now) noexcept {
   snapshot = shared.snapshot.load(std::memory_order_acquire);
-  now_cycles = rte_rdtsc();
+  now_cycles = now;
   now_seconds = static_cast<std::uint32_t>(
       (now_cycles - shared.start_cycles.load(std::memory_order_relaxed)) /
       shared.cycles_per_second);
@@ -140,8 +140,8 @@ void Worker::run_originated() noexcept {
   }
 }
 
-void Worker::process(Burst& burst) noexcept {
-  begin_round();
+void Worker::process(Burst& burst, std::uint64_t now) noexcept {
+  begin_round(now);
   if (snapshot == nullptr) {
     count_at_ports(burst);
     counters.received.add(burst.size());

@@ -3,6 +3,7 @@
 // otherwise.
 #pragma once
 
+#include <rte_cycles.h>
 #include <rte_mempool.h>
 
 #include <atomic>
@@ -130,10 +131,11 @@ struct Worker {
   void flush(PortId port) noexcept;
   // One burst from receive to transmit: loads the snapshot, stamps the clock, counts what it
   // received, runs the pipeline, then what it originated, and flushes. The burst is empty
-  // afterwards. An empty burst is allowed: it lets held packets go on and age.
-  void process(Burst& burst) noexcept;
+  // afterwards. An empty burst is allowed: it lets held packets go on and age. `now`: in TSC
+  // cycles.
+  void process(Burst& burst, std::uint64_t now = rte_rdtsc()) noexcept;
   // Loads the snapshot and stamps the clock, as process() does: for housekeeping between batches.
-  void begin_round() noexcept;
+  void begin_round(std::uint64_t now = rte_rdtsc()) noexcept;
 
  private:
   void count_at_ports(const Burst& burst) noexcept;
