@@ -16,7 +16,8 @@ from callgrind import ROOT, count, stage  # noqa: E402
 
 EXPECTED = Path(__file__).resolve().parent / "instructions.txt"
 ESTABLISHED = (ROOT / "build/bench/path/count", "podwire::bench::Lane::pass(unsigned int)")
-NEW = (ROOT / "build/bench/new_flows/count_new", "podwire::Worker::process(podwire::Burst&)")
+NEW = (ROOT / "build/bench/new_flows/count_new",
+       "podwire::Worker::process(podwire::Burst&, unsigned long)")
 CASES = {
     "dnat_policy_ipip": ESTABLISHED,
     "decap_reverse_dnat": ESTABLISHED,
