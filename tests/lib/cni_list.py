@@ -30,6 +30,16 @@ class Refused(Exception):
         return self.error.get("msg")
 
 
+def refused(call, code, sentence):
+    """Exactly so."""
+    try:
+        call()
+    except Refused as error:
+        assert (error.code, error.sentence) == (code, sentence), error
+    else:
+        raise AssertionError(f"not refused: {sentence}")
+
+
 class List:
     """`plugins` as in a conflist; `path` is CNI_PATH, podwire-cni's own folder is put before it."""
 

@@ -3,21 +3,13 @@ portmap behind it, another plugin before it; whatever was made is gone after DEL
 import json
 
 import smoke
+from cni_list import refused
 from smoke import cni_list, netns
 
 RANGE = {"type": "host-local", "ranges": [[{"subnet": "10.77.0.0/24", "rangeStart": "10.77.0.10"}]],
          "routes": [{"dst": "10.0.0.0/8"}, {"dst": "0.0.0.0/0"}]}
 STATIC = {"type": "static", "addresses": [{"address": "10.78.0.5/24", "gateway": "10.78.0.1"}],
           "routes": [{"dst": "10.0.0.0/8"}], "dns": {"nameservers": ["10.96.0.10"]}}
-
-
-def refused(call, code, sentence):
-    try:
-        call()
-    except cni_list.Refused as error:
-        assert (error.code, error.sentence) == (code, sentence), error
-    else:
-        raise AssertionError(f"not refused: {sentence}")
 
 
 with smoke.node() as n:

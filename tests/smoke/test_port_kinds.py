@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import smoke
+from cni_list import refused
 from smoke import cni_list, lab, netns
 
 OBJECTS = """---
@@ -103,15 +104,6 @@ class Test:
         netns.wait_until(lambda: self.ask("a", address, port), 40, f"{address}:{port} echoes")
         for _ in range(count):
             assert self.ask("a", address, port, 10), f"{address}:{port}: an echo is lost"
-
-
-def refused(call, code, sentence):
-    try:
-        call()
-    except cni_list.Refused as error:
-        assert (error.code, error.sentence) == (code, sentence), error
-    else:
-        raise AssertionError(f"not refused: {sentence}")
 
 
 def main(n):
