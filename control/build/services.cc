@@ -12,8 +12,6 @@ using kube::TrafficPolicy;
 using tables::FrontendKey;
 using tables::FrontendKind;
 
-constexpr net::Family kFamilies[] = {net::Family::v4, net::Family::v6};
-
 bool is_served(const kube::Service& service) {
   return service.type != kube::Service::Type::external_name && !service.cluster_ips.empty();
 }
@@ -195,7 +193,7 @@ ServicesBuilder::Frontends ServicesBuilder::frontends_of(
     const kube::Service& service, const std::vector<const kube::EndpointSlice*>& slices,
     const ThisNode& self) {
   Frontends frontends;
-  for (const net::Family family : kFamilies) {
+  for (const net::Family family : net::kFamilies) {
     const auto in_family = [&](const net::Address& a) { return a.family() == family; };
     if (std::none_of(service.cluster_ips.begin(), service.cluster_ips.end(), in_family)) continue;
     for (const kube::ServicePort& port : service.ports) {
@@ -337,7 +335,7 @@ ServicesBuilder::SliceIndex ServicesBuilder::index_slices(const Store& store,
 std::vector<net::Address> ServicesBuilder::node_port_addresses(
     const ThisNode& self, const LinuxState& linux_state) const {
   std::vector<net::Address> served;
-  for (const net::Family family : kFamilies) {
+  for (const net::Family family : net::kFamilies) {
     std::vector<net::Prefix> ranges;
     for (const net::Prefix& range : config_.node_port_addresses) {
       if (range.family() == family) ranges.push_back(range);
@@ -354,7 +352,7 @@ std::vector<net::Address> ServicesBuilder::node_port_addresses(
       if (ranges.empty() || inside) served.push_back(a.address);
     }
   }
-  for (const net::Family family : kFamilies) served.push_back(node_port_address(family));
+  for (const net::Family family : net::kFamilies) served.push_back(node_port_address(family));
   std::sort(served.begin(), served.end());
   served.erase(std::unique(served.begin(), served.end()), served.end());
   return served;

@@ -42,7 +42,7 @@ std::function<bool(const observe::FlowRow&)> ServicesBuilder::stale_flows(
     if (service.type == kube::Service::Type::external_name) continue;
     for (const kube::ServicePort& port : service.ports) {
       if (port.protocol != kUdp) continue;
-      for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+      for (const net::Family family : net::kFamilies) {
         auto serving = std::make_shared<Places>();
         for (const kube::EndpointSlice* slice : of_service->second) {
           for (const kube::EndpointPort& p : slice->ports) {

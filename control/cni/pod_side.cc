@@ -96,9 +96,7 @@ std::vector<std::pair<net::Prefix, std::string>> main_routes(bool v4) {
 }
 
 net::Prefix default_prefix(const net::Address& of_family) {
-  net::Prefix prefix;
-  if (of_family.is_v4()) prefix.address = net::Address::from_v4(net::be32{});
-  return prefix;
+  return {net::unspecified(of_family.family()), 0};
 }
 
 // In the main table, other than loopback's (which has IPv6's unreachable route).

@@ -137,7 +137,7 @@ Result<void> HostLink::move(Mirror& mirror, int from, int to) {
 }
 
 Result<void> HostLink::put_gateways(int device) {
-  for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+  for (const net::Family family : net::kFamilies) {
     Message message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
     auto& header = message.header<ndmsg>();
     header.ndm_family = family == net::Family::v4 ? AF_INET : AF_INET6;

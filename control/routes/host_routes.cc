@@ -72,7 +72,7 @@ std::set<net::Prefix> HostRoutes::wanted() const {
 // The node's address where Linux has it; a preferred source that is nobody's is refused.
 HostRoutes::Preferred HostRoutes::preferred_sources(const LinuxState& linux_state) const {
   Preferred preferred;
-  for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+  for (const net::Family family : net::kFamilies) {
     const auto& node = family == net::Family::v4 ? node_v4_ : node_v6_;
     auto& chosen = family == net::Family::v4 ? preferred.v4 : preferred.v6;
     for (const LinuxAddress& a : linux_state.host_tap_addresses) {
