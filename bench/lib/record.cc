@@ -46,7 +46,7 @@ Row to_json(const Spread& spread) {
 Row to_json(const Noise& noise) {
   const auto& speed = noise.calibration;
   return {{"windows", noise.windows},
-          {"accepted", rounded(noise.share(), 1000)},
+          {"accepted", rounded(noise.share(), 1e6)},
           {"quiet", noise.quiet},
           {"taken", noise.quiet ? "quiet windows" : "quietest third"},
           {"calibration",
