@@ -13,6 +13,7 @@
 
 namespace podwire::control {
 
+class ObjectClient;
 class StoreWriter;
 
 class ObjectSink {
@@ -35,6 +36,7 @@ class ObjectSink {
 struct KindReport {
   kube::Kind kind = kube::Kind::node;
   std::size_t objects = 0;
+  bool served = false;           // the server has this kind
   std::string resource_version;  // all up to it is in force; empty: none yet
   const char* phase = "";        // "watching", "listing", "waiting", "absent"
   std::optional<std::chrono::steady_clock::time_point> watching_since;
@@ -55,6 +57,8 @@ class ObjectSource {
   // Before each build, with the changes since the last one still in the writer: a source that plays
   // a cluster's controllers adds and removes here what those would (EndpointSlices of selectors).
   virtual void complete(StoreWriter& /*store*/) {}
+  // Writes objects to where they are read from; null where nobody can. Lives as long as the source.
+  [[nodiscard]] virtual ObjectClient* client() const { return nullptr; }
   // By kind; none for a source without a server.
   [[nodiscard]] virtual std::vector<KindReport> report() const { return {}; }
 };

@@ -176,6 +176,7 @@ void Reflector::list_refused(const Outcome& outcome) {
 void Reflector::finish_list() {
   collection_.end_list();
   resource_version_ = list_version_;
+  served_ = true;
   stream_.reset();
   if (!std::exchange(listed_, true)) shared_.changed();
   watch();
@@ -196,6 +197,7 @@ bool Reflector::try_next_place(long status) {
 }
 
 void Reflector::absent() {
+  served_ = false;
   place_ = 0;
   resource_version_.clear();
   collection_.begin_list();
@@ -363,6 +365,7 @@ KindReport Reflector::report() const {
   KindReport report;
   report.kind = resource_.kind;
   report.objects = collection_.size();
+  report.served = served_;
   report.resource_version = resource_version_;
   report.phase = kPhases[static_cast<std::size_t>(phase_)];
   if (phase_ == Phase::watching) report.watching_since = since_;

@@ -107,6 +107,7 @@ class Reflector {
   Phase phase_ = Phase::idle;
   std::size_t place_ = 0;
   bool listed_ = false;
+  bool served_ = false;     // the server has such a kind
   bool paged_ = false;      // the server has cut a list into pages
   bool whole_ = false;      // this list is asked for without pages
   bool continued_ = false;  // this page is not its first

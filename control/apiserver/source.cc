@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "control/apiserver/client.h"
 #include "control/apiserver/resource.h"
 
 namespace podwire::control::apiserver {
@@ -28,12 +29,14 @@ class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
         bgp_(bgp),
         limits_(limits),
         transfers_(io, limits.pulse),
+        client_(io, transfers_, credentials_),
         health_timer_(io) {}
 
   [[nodiscard]] std::string name() const;
   void start(ObjectSink& sink);
   void stop();
   [[nodiscard]] std::vector<KindReport> report() const;
+  [[nodiscard]] Client& client() { return client_; }
 
  private:
   void changed();
@@ -49,6 +52,7 @@ class ApiSource::Parts : public std::enable_shared_from_this<ApiSource::Parts> {
   const bool bgp_;
   Limits limits_;
   Transfers transfers_;
+  Client client_;
   std::mt19937_64 random_{std::random_device{}()};
   ObjectSink* sink_ = nullptr;
   std::unique_ptr<Reflector::Shared> shared_;
@@ -189,6 +193,10 @@ void ApiSource::start(ObjectSink& sink) {
 
 void ApiSource::stop() {
   parts_->stop();
+}
+
+ObjectClient* ApiSource::client() const {
+  return &parts_->client();
 }
 
 std::vector<KindReport> ApiSource::report() const {

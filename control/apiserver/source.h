@@ -26,6 +26,7 @@ class ApiSource final : public ObjectSource {
   [[nodiscard]] std::string name() const override;
   void start(ObjectSink& sink) override;
   void stop() override;
+  [[nodiscard]] ObjectClient* client() const override;
   [[nodiscard]] std::vector<KindReport> report() const override;
 
  private:

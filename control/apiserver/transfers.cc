@@ -102,11 +102,16 @@ long status_of(const Transfer& transfer) {
   return status;
 }
 
+bool is_success(const Transfer& transfer) {
+  const long status = status_of(transfer);
+  return status == 200 || status == 201;
+}
+
 std::size_t write_bytes(char* bytes, std::size_t size, std::size_t count, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
   transfer.last_byte = Clock::now();
   const std::string_view text(bytes, size * count);
-  if (status_of(transfer) != 200) {
+  if (!is_success(transfer)) {
     transfer.body.append(text.substr(0, kMaxErrorBody - transfer.body.size()));
     return text.size();
   }
@@ -119,7 +124,7 @@ std::size_t take_header(char* bytes, std::size_t size, std::size_t count, void* 
   auto& transfer = *static_cast<Transfer*>(user);
   transfer.last_byte = Clock::now();
   const std::string_view line(bytes, size * count);
-  if (line == "\r\n" && status_of(transfer) == 200) transfer.request.begun();
+  if (line == "\r\n" && is_success(transfer)) transfer.request.begun();
   return line.size();
 }
 
@@ -171,6 +176,12 @@ void set_up(Transfer& transfer) {
   if (const auto& token = transfer.request.credential.token; !token.empty()) {
     add_header("Authorization: Bearer " + token);
   }
+  if (const Request& asked = transfer.request; !asked.body.empty()) {
+    add_header("Content-Type: application/json");
+    set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(asked.body.size()));
+    set(easy, CURLOPT_POSTFIELDS, asked.body.c_str());  // lives as long as the transfer
+  }
+  set(easy, CURLOPT_CUSTOMREQUEST, transfer.request.method);
   set_connection(easy, transfer);
   set_tls(easy, transfer.request.credential);
   set(easy, CURLOPT_HTTPHEADER, transfer.headers.get());

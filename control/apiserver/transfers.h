@@ -38,18 +38,20 @@ struct Outcome {
   int curl_code = 0;
   long os_error = 0;       // errno of a connect
   long verify_result = 0;  // X509_V_ERR_..., of the server's certificate
-  std::string body;        // of an answer that is not 200, as far as it is kept
+  std::string body;        // of an answer that is no success, as far as it is kept
   std::optional<std::chrono::seconds> retry_after;
 };
 
 struct Request {
   Credential credential;
+  const char* method = "GET";
   std::string path;  // with the query
+  std::string body;  // JSON; empty: none
   // No byte for so long ends it; the answer's head is a byte too.
   std::chrono::seconds silence{60};
-  // The head of an answer with status 200 is here.
+  // The head of a success (status 200 or 201) is here.
   std::function<void()> begun;
-  // Bytes of an answer with status 200. False: no more is wanted.
+  // Bytes of a success. False: no more is wanted.
   std::function<bool(std::string_view bytes)> data;
   // Once, after the last byte, not from within start() or cancel().
   std::function<void(Outcome outcome)> done;
