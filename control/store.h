@@ -30,6 +30,10 @@ struct Store {
   Kind<kube::BgpConfiguration> bgp_configurations;
   Kind<kube::BgpPeer> bgp_peers;
   Kind<kube::BgpFilter> bgp_filters;
+  Kind<kube::BlockAffinity> block_affinities;
+  Kind<kube::IpamBlock> ipam_blocks;
+  Kind<kube::IpamConfig> ipam_configs;
+  Kind<kube::IpReservation> ip_reservations;
   // Names of the slices that belong to a Service, by its own ("namespace/name"); never empty ones.
   std::map<std::string, std::set<std::string>> slices_by_service;
   std::uint64_t version = 0;  // moves with every change
@@ -40,13 +44,14 @@ struct Store {
 // proportion.
 struct Changes {
   bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false;
-  bool bgp = false;  // Secrets, BGPConfigurations, BGPPeers, BGPFilters
+  bool bgp = false;     // Secrets, BGPConfigurations, BGPPeers, BGPFilters
+  bool blocks = false;  // BlockAffinities, IPAMBlocks
   std::vector<std::string> pods, services, network_policies;  // full names, also of removed ones
   std::vector<std::string> cluster_network_policies;
   // Services whose slices changed ("namespace/name").
   std::vector<std::string> service_endpoints;
   [[nodiscard]] bool any() const {
-    return nodes || namespaces || ip_pools || service_cidrs || bgp || !pods.empty() ||
+    return nodes || namespaces || ip_pools || service_cidrs || bgp || blocks || !pods.empty() ||
            !services.empty() || !network_policies.empty() || !cluster_network_policies.empty() ||
            !service_endpoints.empty();
   }

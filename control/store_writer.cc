@@ -30,6 +30,10 @@ Store::Kind<T>& of_type(Store& store) {
   if constexpr (std::is_same_v<T, kube::BgpConfiguration>) return store.bgp_configurations;
   if constexpr (std::is_same_v<T, kube::BgpPeer>) return store.bgp_peers;
   if constexpr (std::is_same_v<T, kube::BgpFilter>) return store.bgp_filters;
+  if constexpr (std::is_same_v<T, kube::BlockAffinity>) return store.block_affinities;
+  if constexpr (std::is_same_v<T, kube::IpamBlock>) return store.ipam_blocks;
+  if constexpr (std::is_same_v<T, kube::IpamConfig>) return store.ipam_configs;
+  if constexpr (std::is_same_v<T, kube::IpReservation>) return store.ip_reservations;
 }
 
 std::string service_of(const kube::EndpointSlice& slice) {
@@ -78,6 +82,13 @@ void StoreWriter::mark(Kind kind, const std::string& full_name) {
     case Kind::bgp_filter:
       pending_.bgp = true;
       break;
+    case Kind::block_affinity:
+    case Kind::ipam_block:
+      pending_.blocks = true;
+      break;
+    case Kind::ipam_config:
+    case Kind::ip_reservation:
+      break;  // for those who take addresses: no table holds them
     case Kind::endpoint_slice:
       break;  // by its Service: mark_slice
   }
@@ -167,6 +178,14 @@ bool StoreWriter::remove(Kind kind, const std::string& full_name) {
       return erase(store_.bgp_peers, kind, full_name);
     case Kind::bgp_filter:
       return erase(store_.bgp_filters, kind, full_name);
+    case Kind::block_affinity:
+      return erase(store_.block_affinities, kind, full_name);
+    case Kind::ipam_block:
+      return erase(store_.ipam_blocks, kind, full_name);
+    case Kind::ipam_config:
+      return erase(store_.ipam_configs, kind, full_name);
+    case Kind::ip_reservation:
+      return erase(store_.ip_reservations, kind, full_name);
   }
   return false;
 }
@@ -211,6 +230,7 @@ Changes StoreWriter::take_changes() {
   changes.ip_pools = pending_.ip_pools;
   changes.service_cidrs = pending_.service_cidrs;
   changes.bgp = pending_.bgp;
+  changes.blocks = pending_.blocks;
   changes.pods = listed(std::move(pending_.pods));
   changes.services = listed(std::move(pending_.services));
   changes.network_policies = listed(std::move(pending_.network_policies));

@@ -30,7 +30,8 @@ class StoreWriter {
   [[nodiscard]] const std::set<std::string>* slices_of(const std::string& service) const;
 
   struct Pending {
-    bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false, bgp = false;
+    bool nodes = false, namespaces = false, ip_pools = false, service_cidrs = false, bgp = false,
+         blocks = false;
     std::set<std::string> pods, services, network_policies, cluster_network_policies,
         service_endpoints;
   };

@@ -151,7 +151,11 @@ void Pruner::member() {
                               static_cast<std::size_t>(at_ - begin) - (at_ - begin >= 2 ? 2 : 1));
   Frame& frame = frames_.back();
   frame.wants_key = false;
-  if (!is_pruned(frame.in, name)) {
+  // A Pod's affinity is large; that of an IPAMBlock is a text, and wanted.
+  char* value = at_;
+  while (value != end_ && (*value == ':' || *value == ' ')) ++value;
+  const bool text = frame.in == In::spec && value != end_ && *value == '"';
+  if (text || !is_pruned(frame.in, name)) {
     frame.any_kept = true;
     in_ = in_of(name);
     return;

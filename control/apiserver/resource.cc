@@ -16,6 +16,20 @@ std::string query_of(const Resource::Place& place) {
   return query;
 }
 
+Resource bgp(kube::Kind kind, const char* plural, const char* path, const char* newer_path) {
+  return {
+      kind,
+      plural,
+      {{path, "crd.projectcalico.org/v1", "", ""}, {newer_path, "projectcalico.org/v3", "", ""}},
+      true,
+      true};
+}
+
+// Calico's own keeping of addresses; of one group alone, since podwire writes there too.
+Resource calicos(kube::Kind kind, const char* plural, const char* path) {
+  return {kind, plural, {{path, "crd.projectcalico.org/v1", "", ""}}, true};
+}
+
 }  // namespace
 
 // Selectors: kube-proxy's for Services and slices; pods that have ended match no policy any more.
@@ -59,24 +73,19 @@ std::span<const Resource> resources() {
        {{"/api/v1/namespaces/kube-system/secrets", "v1", "", "type=Opaque"}},
        false,
        true},
-      {Kind::bgp_configuration,
-       "bgpconfigurations",
-       {{"/apis/crd.projectcalico.org/v1/bgpconfigurations", "crd.projectcalico.org/v1", "", ""},
-        {"/apis/projectcalico.org/v3/bgpconfigurations", "projectcalico.org/v3", "", ""}},
-       true,
-       true},
-      {Kind::bgp_peer,
-       "bgppeers",
-       {{"/apis/crd.projectcalico.org/v1/bgppeers", "crd.projectcalico.org/v1", "", ""},
-        {"/apis/projectcalico.org/v3/bgppeers", "projectcalico.org/v3", "", ""}},
-       true,
-       true},
-      {Kind::bgp_filter,
-       "bgpfilters",
-       {{"/apis/crd.projectcalico.org/v1/bgpfilters", "crd.projectcalico.org/v1", "", ""},
-        {"/apis/projectcalico.org/v3/bgpfilters", "projectcalico.org/v3", "", ""}},
-       true,
-       true}};
+      bgp(Kind::bgp_configuration, "bgpconfigurations",
+          "/apis/crd.projectcalico.org/v1/bgpconfigurations",
+          "/apis/projectcalico.org/v3/bgpconfigurations"),
+      bgp(Kind::bgp_peer, "bgppeers", "/apis/crd.projectcalico.org/v1/bgppeers",
+          "/apis/projectcalico.org/v3/bgppeers"),
+      bgp(Kind::bgp_filter, "bgpfilters", "/apis/crd.projectcalico.org/v1/bgpfilters",
+          "/apis/projectcalico.org/v3/bgpfilters"),
+      calicos(Kind::block_affinity, "blockaffinities",
+              "/apis/crd.projectcalico.org/v1/blockaffinities"),
+      calicos(Kind::ipam_block, "ipamblocks", "/apis/crd.projectcalico.org/v1/ipamblocks"),
+      calicos(Kind::ipam_config, "ipamconfigs", "/apis/crd.projectcalico.org/v1/ipamconfigs"),
+      calicos(Kind::ip_reservation, "ipreservations",
+              "/apis/crd.projectcalico.org/v1/ipreservations")};
   return all;
 }
 

@@ -33,6 +33,10 @@ constexpr std::array kKnownKinds{
     KnownKind{Kind::bgp_configuration, false, false, kCalico},
     KnownKind{Kind::bgp_peer, false, false, kCalico},
     KnownKind{Kind::bgp_filter, false, false, kCalico},
+    KnownKind{Kind::block_affinity, false, false, kCalico},
+    KnownKind{Kind::ipam_block, false, false, kCalico},
+    KnownKind{Kind::ipam_config, false, false, kCalico},
+    KnownKind{Kind::ip_reservation, false, false, kCalico},
 };
 
 const KnownKind* find_kind(std::string_view name) {
@@ -49,7 +53,8 @@ void check_kind(const Reader& object, const KnownKind* known) {
     return kind.refuse(kind.shown() +
                        " is not a kind podwire reads (Node, Namespace, Pod, Service, "
                        "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy, "
-                       "Secret, BGPConfiguration, BGPPeer, BGPFilter)");
+                       "Secret, BGPConfiguration, BGPPeer, BGPFilter, BlockAffinity, IPAMBlock, "
+                       "IPAMConfig, IPReservation)");
   }
   if (!version.present()) return version.refuse("is not given");
   const auto given = version.text();
@@ -128,6 +133,14 @@ Object decode_kind(const Reader& object, Kind kind, Meta meta) {
       return decode_bgp_peer(object, std::move(meta));
     case Kind::bgp_filter:
       return decode_bgp_filter(object, std::move(meta));
+    case Kind::block_affinity:
+      return decode_block_affinity(object, std::move(meta));
+    case Kind::ipam_block:
+      return decode_ipam_block(object, std::move(meta));
+    case Kind::ipam_config:
+      return decode_ipam_config(object, std::move(meta));
+    case Kind::ip_reservation:
+      return decode_ip_reservation(object, std::move(meta));
     case Kind::cluster_network_policy:
       break;
   }

@@ -30,7 +30,8 @@ struct DecodeError {
 // Kinds: Node, Namespace, Pod, Service (v1), EndpointSlice (discovery.k8s.io/v1), NetworkPolicy
 // and ServiceCIDR (networking.k8s.io/v1), IPPool (projectcalico.org/v3 and
 // crd.projectcalico.org/v1), ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2), Secret (v1);
-// BGPConfiguration, BGPPeer and BGPFilter of IPPool's two groups.
+// BGPConfiguration, BGPPeer, BGPFilter, BlockAffinity, IPAMBlock, IPAMConfig and IPReservation of
+// IPPool's two groups.
 tl::expected<Object, DecodeError> decode_object(const nlohmann::json& json);
 
 // The same with the error as one line.

@@ -130,16 +130,6 @@ void decode_policy_types(const Reader& spec, NetworkPolicy& policy) {
   policy.isolates_egress = egress || !right;
 }
 
-void decode_block_size(const Reader& field, IpPool& pool) {
-  const bool v4 = pool.cidr.family() == net::Family::v4;
-  pool.block_size =
-      static_cast<std::uint8_t>(v4 ? field.integer(20, 32, 26) : field.integer(116, 128, 122));
-  if (pool.block_size < pool.cidr.length) {
-    field.refuse((field.present() ? field.shown() : "/" + std::to_string(pool.block_size)) +
-                 " is a larger block than the pool " + pool.cidr.to_string());
-  }
-}
-
 }  // namespace
 
 bool read_part(const Reader& part, std::vector<std::string>& doubts,
@@ -193,31 +183,6 @@ NetworkPolicy decode_network_policy(const Reader& object, Meta meta) {
   policy.egress = decode_rules(spec["egress"], "to", policy);
   decode_policy_types(spec, policy);
   return policy;
-}
-
-IpPool decode_ip_pool(const Reader& object, Meta meta) {
-  IpPool pool;
-  pool.meta = std::move(meta);
-  const Reader spec = object["spec"];
-  const Reader cidr = spec["cidr"];
-  if (!cidr.present()) cidr.refuse("is not given");
-  const auto given = cidr.prefix(true);
-  if (!given) return pool;
-  pool.cidr = *given;
-  decode_block_size(spec["blockSize"], pool);
-  const Reader ipip = spec["ipipMode"];
-  pool.ipip = static_cast<TunnelMode>(ipip.one_of({"Never", "Always", "CrossSubnet"}, 0));
-  if (pool.ipip != TunnelMode::never && pool.cidr.family() == net::Family::v6) {
-    ipip.refuse(ipip.shown() + " is given for an IPv6 pool; IPIP carries IPv4 only");
-  }
-  const Reader vxlan = spec["vxlanMode"];
-  if (vxlan.one_of({"Never", "Always", "CrossSubnet"}, 0) != 0) {
-    vxlan.refuse(vxlan.shown() + " is given, but podwire carries no VXLAN; use ipipMode");
-  }
-  pool.nat_outgoing = spec["natOutgoing"].boolean(false);
-  pool.disabled = spec["disabled"].boolean(false);
-  pool.disable_bgp_export = spec["disableBGPExport"].boolean(false);
-  return pool;
 }
 
 }  // namespace podwire::control::kube

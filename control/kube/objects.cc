@@ -6,11 +6,12 @@
 namespace podwire::control::kube {
 namespace {
 
-constexpr std::array kKindNames{"Node",     "Namespace",        "Pod",
-                                "Service",  "EndpointSlice",    "NetworkPolicy",
-                                "IPPool",   "ServiceCIDR",      "ClusterNetworkPolicy",
-                                "Secret",   "BGPConfiguration", "BGPPeer",
-                                "BGPFilter"};
+constexpr std::array kKindNames{"Node",       "Namespace",        "Pod",
+                                "Service",    "EndpointSlice",    "NetworkPolicy",
+                                "IPPool",     "ServiceCIDR",      "ClusterNetworkPolicy",
+                                "Secret",     "BGPConfiguration", "BGPPeer",
+                                "BGPFilter",  "BlockAffinity",    "IPAMBlock",
+                                "IPAMConfig", "IPReservation"};
 static_assert(kKindNames.size() == std::variant_size_v<Object>);
 
 bool matches_requirement(const Requirement& requirement, const Labels& labels) {

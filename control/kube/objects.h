@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "control/kube/bgp_objects.h"
+#include "control/kube/ipam_objects.h"
 #include "control/kube/meta.h"
 #include "dataplane/net/address.h"
 
@@ -194,18 +195,6 @@ struct ClusterNetworkPolicy {
   bool operator==(const ClusterNetworkPolicy&) const = default;
 };
 
-enum class TunnelMode : std::uint8_t { never, always, cross_subnet };
-struct IpPool {
-  Meta meta;
-  net::Prefix cidr;
-  TunnelMode ipip = TunnelMode::never;
-  bool nat_outgoing = false;
-  bool disabled = false;
-  bool disable_bgp_export = false;
-  std::uint8_t block_size = 26;
-  bool operator==(const IpPool&) const = default;
-};
-
 // networking.k8s.io/v1, KEP-1880: addresses that ClusterIPs are taken from.
 struct ServiceCidr {
   Meta meta;
@@ -213,9 +202,9 @@ struct ServiceCidr {
   bool operator==(const ServiceCidr&) const = default;
 };
 
-using Object =
-    std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool, ServiceCidr,
-                 ClusterNetworkPolicy, Secret, BgpConfiguration, BgpPeer, BgpFilter>;
+using Object = std::variant<Node, Namespace, Pod, Service, EndpointSlice, NetworkPolicy, IpPool,
+                            ServiceCidr, ClusterNetworkPolicy, Secret, BgpConfiguration, BgpPeer,
+                            BgpFilter, BlockAffinity, IpamBlock, IpamConfig, IpReservation>;
 
 // In the order of Object's alternatives.
 enum class Kind : std::uint8_t {
@@ -231,7 +220,11 @@ enum class Kind : std::uint8_t {
   secret,
   bgp_configuration,
   bgp_peer,
-  bgp_filter
+  bgp_filter,
+  block_affinity,
+  ipam_block,
+  ipam_config,
+  ip_reservation
 };
 inline Kind kind(const Object& object) {
   return static_cast<Kind>(object.index());

@@ -18,6 +18,9 @@ import urllib.parse
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# Of Calico's keeping of addresses.
+BLOCKS = {"blockaffinities": "BlockAffinity", "ipamblocks": "IPAMBlock",
+          "ipamconfigs": "IPAMConfig", "ipreservations": "IPReservation"}
 KINDS = {
     "nodes": ("/api/v1/nodes", "v1", "Node"),
     "namespaces": ("/api/v1/namespaces", "v1", "Namespace"),
@@ -32,6 +35,8 @@ KINDS = {
     "ippools": ("/apis/crd.projectcalico.org/v1/ippools", "crd.projectcalico.org/v1", "IPPool"),
     "clusternetworkpolicies": ("/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
                                "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
+    **{plural: (f"/apis/crd.projectcalico.org/v1/{plural}", "crd.projectcalico.org/v1", kind)
+       for plural, kind in BLOCKS.items()},
 }
 BGP_KINDS = {  # asked for only with --bgp
     "secrets": ("/api/v1/namespaces/kube-system/secrets", "v1", "Secret"),
@@ -120,7 +125,7 @@ class _Listener(ThreadingHTTPServer):
 class Server:
     def __init__(self, folder, certificate="server", port=0):
         self.requests, self.pages, self.connections = [], True, set()
-        self.absent = {"ippools", "clusternetworkpolicies"}
+        self.absent = {"ippools", "clusternetworkpolicies", *BLOCKS}
         self._objects = {plural: {} for plural in ALL_KINDS}
         self._events = []  # (version, plural, type, object)
         self._version, self._oldest, self._watches = 100, 0, 0

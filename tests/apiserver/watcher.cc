@@ -85,6 +85,10 @@ class Watcher final : public ObjectSink {
     add_names(in_force, "BGPConfiguration", all_.bgp_configurations);
     add_names(in_force, "BGPPeer", all_.bgp_peers);
     add_names(in_force, "BGPFilter", all_.bgp_filters);
+    add_names(in_force, "BlockAffinity", all_.block_affinities);
+    add_names(in_force, "IPAMBlock", all_.ipam_blocks);
+    add_names(in_force, "IPAMConfig", all_.ipam_configs);
+    add_names(in_force, "IPReservation", all_.ip_reservations);
     json kinds = json::object();
     for (const KindReport& report : source_.report()) {
       json errors = json::object();

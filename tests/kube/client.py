@@ -22,12 +22,14 @@ GROUPS = {  # kind -> where the API server keeps it
                     "/apis/rbac.authorization.k8s.io/v1"),
     "DaemonSet": "/apis/apps/v1",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1",
-    **dict.fromkeys(("IPPool", "BGPConfiguration", "BGPPeer", "BGPFilter"),
+    **dict.fromkeys(("IPPool", "BGPConfiguration", "BGPPeer", "BGPFilter", "BlockAffinity",
+                     "IPAMBlock", "IPAMHandle", "IPAMConfig", "IPReservation"),
                     "/apis/crd.projectcalico.org/v1"),
     "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2",
 }
 CLUSTER_SCOPED = {"Namespace", "Node", "ServiceCIDR", "ClusterRole", "ClusterRoleBinding",
                   "CustomResourceDefinition", "IPPool", "BGPConfiguration", "BGPPeer", "BGPFilter",
+                  "BlockAffinity", "IPAMBlock", "IPAMHandle", "IPAMConfig", "IPReservation",
                   "ClusterNetworkPolicy"}
 MERGE_PATCH = "application/merge-patch+json"
 

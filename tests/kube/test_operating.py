@@ -8,7 +8,8 @@ from case import Case
 from cluster import ADDRESS, PORT
 
 KINDS = {"Node", "Namespace", "Pod", "Service", "EndpointSlice", "NetworkPolicy", "IPPool",
-         "ServiceCIDR", "ClusterNetworkPolicy"}
+         "ServiceCIDR", "ClusterNetworkPolicy", "BlockAffinity", "IPAMBlock", "IPAMConfig",
+         "IPReservation"}
 
 
 class Operating(Case):

@@ -158,6 +158,7 @@ TEST(Prune, KeepsTheSameNamesElsewhere) {
   for (const char* text : {R"({"labels":{"managedFields":"x","env":"y"}})",
                            R"({"spec":{"env":[{"volumes":1}]},"volumes":2})",
                            R"({"metadata":{"labels":{"volumes":"\"metadata\":{"}}})",
+                           R"({"spec":{"affinity":"host:n1","cidr":"10.0.0.0/26"}})",
                            R"({"a":["managedFields","metadata"],"metadata":["managedFields"]})"}) {
     EXPECT_EQ(pruned(text), text);
   }

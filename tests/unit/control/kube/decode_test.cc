@@ -120,7 +120,8 @@ const Refusal kRefusals[] = {
     {"Node", "/kind", R"("Knode")",
      "Knode n1: kind: \"Knode\" is not a kind podwire reads (Node, Namespace, Pod, Service, "
      "EndpointSlice, NetworkPolicy, IPPool, ServiceCIDR, ClusterNetworkPolicy, "
-     "Secret, BGPConfiguration, BGPPeer, BGPFilter)"},
+     "Secret, BGPConfiguration, BGPPeer, BGPFilter, BlockAffinity, IPAMBlock, IPAMConfig, "
+     "IPReservation)"},
     {"Node", "/metadata", "[]", "Node: metadata: [...] is not a set of fields"},
     {"Namespace", "/metadata/labels/team", "1.1",
      "Namespace shop: metadata.labels.team: 1.1 is not a string; put it in quotes"},

@@ -395,7 +395,7 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     const tables::ServiceTable services;
     Changes changes;
     changes.nodes = changes.ip_pools = true;
-    store.ip_pools["p"] = {{}, *net::Prefix::parse("10.244.0.0/16")};
+    store.ip_pools["p"].cidr = *net::Prefix::parse("10.244.0.0/16");
     kube::Node peer;
     peer.meta.name = "n2";
     peer.pod_cidrs = {*net::Prefix::parse("10.244.2.0/24"), *net::Prefix::parse("fd00:2::/64")};
