@@ -54,6 +54,8 @@ struct Attachment {
   cni::Wishes wishes;                // as its ADD came with them; what follows is made of it
   std::vector<PodRoute> routes;      // empty: a default route
   std::vector<HostPort> host_ports;  // none twice on this node
+  // Under which its addresses stand in the API server's blocks; empty: they are in none.
+  std::string handle;
   PodPort kind;
   // Null while it cannot be opened. One that is no tap is down until its peer comes.
   std::shared_ptr<io::Port> port;

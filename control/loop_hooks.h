@@ -2,6 +2,7 @@
 // loop fills it in; tests fill it in with as little as they need. Control thread only.
 #pragma once
 
+#include <chrono>
 #include <functional>
 
 namespace podwire::control {
@@ -12,6 +13,8 @@ struct LoopHooks {
   // Calls back, once, when a snapshot that was built after this call is in force: published, and no
   // worker uses an older one. Never calls back before it returns.
   std::function<void(std::function<void()>)> when_in_force;
+  // Calls back once, after so long; not after the loop has stopped.
+  std::function<void(std::chrono::milliseconds, std::function<void()>)> later = nullptr;
 };
 
 }  // namespace podwire::control

@@ -7,8 +7,25 @@
 #include "control/build/routes.h"
 #include "control/build/services.h"
 #include "control/build/this_node.h"
+#include "control/ipam/pools.h"
 
 namespace podwire::control::build {
+namespace {
+
+std::vector<Problem> pool_problems(const Store& store) {
+  std::vector<Problem> problems;
+  for (const auto& [name, other] : overlapping_pools(store)) {
+    const net::Prefix& ours = store.ip_pools.at(name).cidr;
+    const net::Prefix& theirs = store.ip_pools.at(other).cidr;
+    if (ours == theirs) continue;  // the routes say so
+    problems.push_back({"IPPool " + name, "spec.cidr: " + ours.to_string() + " overlaps " +
+                                              theirs.to_string() + " of IPPool " + other +
+                                              ", which keeps the addresses"});
+  }
+  return problems;
+}
+
+}  // namespace
 
 struct Builder::State {
   explicit State(const Config& c) : config(c), services(c), routes(c) {}
@@ -24,7 +41,7 @@ struct Builder::State {
   ThisNode self;
   PortsBuilder::Result port_result;
   RoutesBuilder::Result route_result;
-  std::vector<Problem> port_problems;
+  std::vector<Problem> port_problems, pool_problems;
 };
 
 Builder::Builder(const Config& config) : state_(std::make_unique<State>(config)) {}
@@ -44,10 +61,12 @@ Built Builder::build(const Inputs& inputs) {
     s.port_problems.clear();
     s.port_result = s.ports.build(inputs, s.port_problems);
   }
-  const bool others = ports_change || changes.nodes || changes.ip_pools || changes.service_cidrs;
+  const bool others =
+      ports_change || changes.nodes || changes.ip_pools || changes.blocks || changes.service_cidrs;
   if (others || !inputs.changed_routes.empty()) {
     s.route_result = s.routes.build(inputs, s.self, s.port_result, others);
   }
+  if (s.first || changes.ip_pools) s.pool_problems = pool_problems(inputs.store);
   const auto services = s.services.build(inputs, s.self, self_changed);
   const auto policies = s.policies.build(inputs);
   s.first = false;
@@ -69,6 +88,7 @@ Built Builder::build(const Inputs& inputs) {
   built.wanted_neighbours = s.route_result.wanted_neighbours;
   built.problems = s.port_problems;
   s.routes.add_problems(inputs, built.problems);
+  built.problems.insert(built.problems.end(), s.pool_problems.begin(), s.pool_problems.end());
   s.services.add_problems(built.problems);
   if (inputs.store.synced && !s.self.known) {
     built.problems.push_back({"Node " + s.self.name,

@@ -117,7 +117,13 @@ Attacher::Attacher(State& state, LoopHooks hooks, PodSideActions actions)
     : state_(state),
       hooks_(std::move(hooks)),
       actions_(std::move(actions)),
-      records_(state.config.state_dir) {}
+      records_(state.config.state_dir),
+      addresses_(state, hooks_, [this](const net::Address& ip) {
+        const auto& own = state_.linux_state.addresses;
+        return ipam_.taken(ip) || std::any_of(own.begin(), own.end(), [&](const LinuxAddress& a) {
+                 return a.address == ip;
+               });
+      }) {}
 
 Result<void> Attacher::restore() {
   if (auto done = records_.prepare(); !done) return done;
@@ -138,8 +144,9 @@ Result<void> Attacher::restore() {
     }
     state_.attachments.push_back(std::move(attachment));
   }
+  const auto restored = addresses_.restore(problems_);
   for (const std::string& problem : problems_) log(LogLevel::warning, problem);
-  return {};
+  return restored;
 }
 
 void Attacher::carry_out_pending() {
@@ -227,18 +234,21 @@ tl::expected<const kube::Pod*, Reply> Attacher::pod_of(const cni::Request& reque
   return &pod;
 }
 
-// Addresses in this node's ranges that other Pods name for themselves, and the node's own.
+// Addresses that other Pods name for themselves, and the node's own.
 std::set<net::Address> Attacher::reserved_for(const kube::Pod* pod) const {
   std::set<net::Address> reserved;
   for (const auto& prefix : state_.linux_state.addresses) reserved.insert(prefix.address);
   const auto node = state_.store.nodes.find(state_.config.node_name);
-  if (node == state_.store.nodes.end()) return reserved;
-  const auto& ranges = node->second.pod_cidrs;
+  const auto is_ours = [&](const net::Address& ip) {
+    const auto holds = [&](const net::Prefix& range) { return range.contains(ip); };
+    return node != state_.store.nodes.end() &&
+           std::any_of(node->second.pod_cidrs.begin(), node->second.pod_cidrs.end(), holds);
+  };
   for (const auto& [name, other] : state_.store.pods) {
     if (&other == pod || other.finished || other.host_network) continue;
+    const bool here = other.node_name == state_.config.node_name;
     for (const net::Address& ip : other.ips) {
-      const auto holds = [&](const net::Prefix& range) { return range.contains(ip); };
-      if (std::any_of(ranges.begin(), ranges.end(), holds)) reserved.insert(ip);
+      if (here || is_ours(ip)) reserved.insert(ip);
     }
   }
   return reserved;
@@ -271,32 +281,36 @@ tl::expected<std::vector<net::Address>, Reply> Attacher::take_named(const kube::
 
 tl::expected<std::vector<net::Address>, Reply> Attacher::take_free(const kube::Pod* pod) {
   const std::string& name = state_.config.node_name;
-  const auto node = state_.store.nodes.find(name);
-  if (node == state_.store.nodes.end()) {
+  if (!state_.store.nodes.contains(name)) {
     return refuse(Code::try_later, "Node " + name + " is not known to podwired yet");
   }
-  const auto& ranges = node->second.pod_cidrs;
-  if (ranges.empty()) return refuse(Code::try_later, "Node " + name + ": spec.podCIDRs is empty");
+  const auto wishes = read_wishes(pod, state_.store);
+  if (!wishes) return refuse(Code::address_refused, wishes.error().message);
   const auto reserved = reserved_for(pod);
   const auto is_reserved = [&](const net::Address& ip) { return reserved.contains(ip); };
   std::vector<net::Address> taken;
-  std::set<net::Family> done;
-  std::string full;
-  for (const net::Prefix& range : ranges) {
-    if (done.contains(range.family())) continue;
-    if (const auto ip = ipam_.take_next(range, is_reserved)) {
-      taken.push_back(*ip);
-      done.insert(range.family());
-    } else {
-      full += " " + range.to_string();
+  for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+    const auto ranges =
+        ranges_for(state_.store, name, pod == nullptr ? "" : pod->meta.ns, family, *wishes);
+    std::optional<net::Address> ip;
+    std::string full;
+    if (ranges) {
+      for (const net::Prefix& range : *ranges) {
+        if (!ip) ip = ipam_.take_next(range, is_reserved);
+        full += " " + range.to_string();
+      }
+      if (ip) taken.push_back(*ip);
+      if (ip || ranges->empty()) continue;
     }
-  }
-  for (const net::Prefix& range : ranges) {
-    if (done.contains(range.family())) continue;
     release(taken);
-    return refuse(Code::try_later, "Node " + name + ": no free address is left in" + full);
+    return ranges ? refuse(Code::try_later, "Node " + name + ": no free address is left in" + full)
+                  : refuse(Code::address_refused, ranges.error().message);
   }
-  return taken;
+  if (!taken.empty()) return taken;
+  const bool none = state_.store.nodes.at(name).pod_cidrs.empty();
+  return refuse(Code::try_later, "Node " + name +
+                                     (none ? ": spec.podCIDRs is empty"
+                                           : ": no IPPool around spec.podCIDRs is for this pod"));
 }
 
 tl::expected<std::vector<net::Address>, Reply> Attacher::take_addresses(const kube::Pod* pod) {
@@ -309,16 +323,17 @@ tl::expected<std::vector<net::Address>, Reply> Attacher::take_addresses(const ku
   return old_sandbox && !asked_for ? take_free(pod) : take_named(*pod);
 }
 
+bool Attacher::is_another(const cni::Request& request) const {
+  return std::any_of(state_.attachments.begin(), state_.attachments.end(),
+                     [&](const Attachment& a) { return a.container_id == request.container_id; });
+}
+
 tl::expected<std::vector<net::Address>, Reply> Attacher::take_for(const cni::Request& request,
                                                                   const kube::Pod* pod) {
   const auto asked = asked_addresses(request.wishes);
   if (!asked) return refuse(Code::config, asked.error().message);
   if (asked->empty()) {
-    // A Pod's own addresses are those of its first interface.
-    const bool another =
-        std::any_of(state_.attachments.begin(), state_.attachments.end(),
-                    [&](const Attachment& a) { return a.container_id == request.container_id; });
-    return another ? take_free(pod) : take_addresses(pod);
+    return is_another(request) ? take_free(pod) : take_addresses(pod);
   }
   if (!request.wishes.delegated) {
     kube::Pod with_ips;
@@ -422,10 +437,21 @@ Result<void> Attacher::open_port(Attachment& attachment) {
 
 // Of an attachment that is in nobody's sight yet.
 void Attacher::undo(Attachment&& attachment) {
+  // The note first: without record and note nobody would know of its addresses after a crash.
+  const bool of_blocks = !attachment.handle.empty();
+  if (of_blocks) note_addresses(attachment);
   if (const auto done = records_.remove(attachment); !done) {
     log(LogLevel::warning, done.error().message);
   }
   release(attachment.ips);
+  if (of_blocks) {
+    addresses_.give_back(name_of(attachment), attachment.handle, attachment.ips, nullptr);
+  }
+}
+
+void Attacher::note_addresses(const Attachment& attachment) {
+  const auto noted = addresses_.note(attachment);
+  if (!noted) log(LogLevel::warning, noted.error().message, context(attachment));
 }
 
 void Attacher::add(const cni::Request& request, const Done& done) {
@@ -450,21 +476,52 @@ void Attacher::add(const cni::Request& request, const Done& done) {
   }
   auto drafted = draft(request, *pod);
   if (!drafted) return done(drafted.error());
+  if (!request.wishes.delegated && addresses_.from_blocks()) {
+    return add_from_blocks(request, *pod, done);
+  }
   auto ips = take_for(request, *pod);
   if (!ips) return done(ips.error());
+  drafted->ips = std::move(*ips);
+  attach(std::move(*drafted), done);
+}
 
-  Attachment fresh = std::move(*drafted);
-  fresh.ips = std::move(*ips);
+void Attacher::add_from_blocks(const cni::Request& request, const kube::Pod* pod,
+                               const Done& done) {
+  const Name name{request.container_id, request.interface};
+  const auto asked = asked_addresses(request.wishes);
+  if (!asked) return done({Code::config, asked.error().message, nullptr});
+  const auto taken = [this, request, name, done, alive = std::weak_ptr(alive_)](auto ips) {
+    if (alive.expired()) return;
+    if (!ips) return done(ips.error());
+    const std::string handle = Addresses::handle_of(request.network, name);
+    // Again: another may have its hostPort by now, and the Pod may be another or gone.
+    const auto now = pod_of(request);
+    auto drafted = now ? draft(request, *now) : tl::unexpected(now.error());
+    if (!drafted) {
+      addresses_.give_back(name, handle, *ips, nullptr);
+      return done(drafted.error());
+    }
+    for (const net::Address& ip : *ips) ipam_.take(ip);
+    drafted->ips = std::move(*ips);
+    drafted->handle = handle;
+    attach(std::move(*drafted), done);
+  };
+  addresses_.take({name, request.network, pod, *asked, is_another(request)}, taken);
+}
+
+void Attacher::attach(Attachment&& fresh, const Done& done) {
   if (fresh.mac.is_zero()) fresh.mac = pod_mac(fresh.ips);
   // The record first: whatever happens from here on, the address cannot be given out twice.
   if (const auto written = records_.write(fresh); !written) {
     undo(std::move(fresh));
     return done({Code::io, written.error().message, nullptr});
   }
+  if (!fresh.handle.empty()) addresses_.settled(name_of(fresh));
   if (const auto opened = open_port(fresh); !opened) {
     undo(std::move(fresh));
     return done({Code::try_later, opened.error().message, nullptr});
   }
+  const Name name = name_of(fresh);
   state_.attachments.push_back(std::move(fresh));
   reply_in_force(name, done);
 }
@@ -491,7 +548,11 @@ void Attacher::remove(const cni::Request& request, const Done& done) {
   unknown.container_id = request.container_id;
   unknown.interface = request.interface;
   const auto removed = records_.remove(unknown);
-  done(removed ? Reply{} : Reply{Code::io, removed.error().message, nullptr});
+  const Reply reply = removed ? Reply{} : Reply{Code::io, removed.error().message, nullptr};
+  if (!removed || request.network.empty() || !addresses_.from_blocks()) return done(reply);
+  // Of an ADD that was cut off, or of Calico's own plugin.
+  addresses_.give_back(name, Addresses::handle_of(request.network, name), {},
+                       [done, reply] { done(reply); });
 }
 
 void Attacher::forget(const Name& name, const Done& done) {
@@ -521,10 +582,15 @@ void Attacher::finish_forgetting(const Attachment& attachment, const Done& done)
     const auto removed = state_.dataplane.remove_tap(attachment.netns, attachment.interface);
     if (!removed) log(LogLevel::warning, removed.error().message, context(attachment));
   }
+  if (!attachment.handle.empty()) note_addresses(attachment);
   const auto removed = records_.remove(attachment);
   release(attachment.ips);
   log(LogLevel::info, "pod removed", context(attachment));
-  done(removed ? Reply{} : Reply{Code::io, removed.error().message, nullptr});
+  const Reply reply = removed ? Reply{} : Reply{Code::io, removed.error().message, nullptr};
+  // While the record stands, a restart would bring the pod back with its addresses.
+  if (!removed || attachment.handle.empty()) return done(reply);
+  addresses_.give_back(name_of(attachment), attachment.handle, attachment.ips,
+                       [done, reply] { done(reply); });
 }
 
 void Attacher::check_one(const cni::Request& request, const Done& done) {
@@ -585,6 +651,7 @@ Reply Attacher::status(const cni::Request& request) {
     return {Code::not_available, "podwired has not read all objects yet", nullptr};
   }
   if (request.wishes.delegated) return {};  // whether there are addresses, another knows
+  if (addresses_.from_blocks()) return {};
   const auto node = state_.store.nodes.find(state_.config.node_name);
   if (node == state_.store.nodes.end() || node->second.pod_cidrs.empty()) {
     return {Code::not_available,

@@ -15,6 +15,7 @@
 #include "control/cni/pod_side.h"
 #include "control/cni/protocol.h"
 #include "control/cni/records.h"
+#include "control/ipam/addresses.h"
 #include "control/ipam/ipam.h"
 #include "control/loop_hooks.h"
 #include "control/state.h"
@@ -61,6 +62,11 @@ class Attacher {
   // Those of the caller's choice, of an IPAM plugin's, or podwired's own choice.
   tl::expected<std::vector<net::Address>, cni::Reply> take_for(const cni::Request& request,
                                                                const kube::Pod* pod);
+  // The container has another interface already: a Pod's own addresses are those of its first.
+  [[nodiscard]] bool is_another(const cni::Request& request) const;
+  void add_from_blocks(const cni::Request& request, const kube::Pod* pod, const Done& done);
+  // Everything but the port is there.
+  void attach(Attachment&& fresh, const Done& done);
   tl::expected<std::vector<net::Address>, cni::Reply> take_addresses(const kube::Pod* pod);
   tl::expected<std::vector<net::Address>, cni::Reply> take_named(const kube::Pod& pod);
   tl::expected<std::vector<net::Address>, cni::Reply> take_free(const kube::Pod* pod);
@@ -77,6 +83,7 @@ class Attacher {
   void reply_in_force(const Name& name, const Done& done);
   [[nodiscard]] std::set<net::Address> reserved_for(const kube::Pod* pod) const;
   void undo(Attachment&& attachment);
+  void note_addresses(const Attachment& attachment);
   void forget(const Name& name, const Done& done);
   void finish_forgetting(const Attachment& attachment, const Done& done);
   // Runs `job` once what is now in State is in force, unless this is gone by then.
@@ -87,6 +94,7 @@ class Attacher {
   PodSideActions actions_;
   Records records_;
   Ipam ipam_;
+  Addresses addresses_;  // out of the API server's blocks, where it keeps such
   std::map<Name, std::queue<std::function<void()>>> busy_;
   std::vector<std::string> problems_;
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);

@@ -34,22 +34,6 @@ bool sync(const std::string& path, int flags) {
   return done;
 }
 
-Result<void> make_folder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return fail(path + ": cannot be made: " + error.message());
-  if (chmod(path.c_str(), 0700) != 0) return fail(path + ": mode cannot be set: " + reason());
-  return {};
-}
-
-std::optional<std::string> read_whole(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text;
-  text.assign(std::istreambuf_iterator<char>(file), {});
-  if (!file || text.size() > kLongestFile) return std::nullopt;
-  return text;
-}
-
 nlohmann::json to_json(const Attachment& attachment) {
   nlohmann::json json{{"version", 1},
                       {"containerId", attachment.container_id},
@@ -61,6 +45,7 @@ nlohmann::json to_json(const Attachment& attachment) {
                       {"mtu", attachment.mtu},
                       {"wishes", cni::to_json(attachment.wishes)},
                       {"port", to_json(attachment.kind)},
+                      {"handle", attachment.handle},
                       {"ips", nlohmann::json::array()}};
   for (const auto& ip : attachment.ips) json["ips"].push_back(ip.to_string());
   return json;
@@ -81,6 +66,11 @@ std::optional<Attachment> from_json(const std::string& text) {
     const auto found = json.find(key);
     if (found == json.end() || !found->is_string()) return std::nullopt;
     *field = found->get<std::string>();
+  }
+  // Records of before 2026-11-29 have none.
+  if (const auto handle = json.find("handle"); handle != json.end()) {
+    if (!handle->is_string()) return std::nullopt;
+    a.handle = handle->get<std::string>();
   }
   const auto parsed_mac = net::Mac::parse(mac);
   const auto mtu = json.find("mtu");
@@ -114,22 +104,6 @@ std::optional<Attachment> from_json(const std::string& text) {
   return a;
 }
 
-// In a fixed order, so that a start is the same each time. Half-written files of a crash go.
-std::vector<std::string> json_files(const std::string& folder) {
-  std::vector<std::string> files;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string path = entry.path();
-    if (path.ends_with(".json")) {
-      files.push_back(path);
-    } else if (path.ends_with(".new")) {
-      unlink(path.c_str());
-    }
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 }  // namespace
 
 Result<void> write_whole(const std::string& path, const std::string& text) {
@@ -155,6 +129,37 @@ Result<void> write_whole(const std::string& path, const std::string& text) {
   return {};
 }
 
+Result<void> make_private_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return fail(path + ": cannot be made: " + error.message());
+  if (chmod(path.c_str(), 0700) != 0) return fail(path + ": mode cannot be set: " + reason());
+  return {};
+}
+
+std::optional<std::string> read_whole(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text;
+  text.assign(std::istreambuf_iterator<char>(file), {});
+  if (!file || text.size() > kLongestFile) return std::nullopt;
+  return text;
+}
+
+std::vector<std::string> json_files(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string path = entry.path();
+    if (path.ends_with(".json")) {
+      files.push_back(path);
+    } else if (path.ends_with(".new")) {
+      unlink(path.c_str());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 Records::Records(const std::string& state_dir)
     : folder_(state_dir + "/attachments"), pending_folder_(state_dir + "/" + cni::kPendingFolder) {}
 
@@ -163,8 +168,8 @@ std::string Records::path_of(const Attachment& attachment) const {
 }
 
 Result<void> Records::prepare() {
-  if (auto done = make_folder(folder_); !done) return done;
-  return make_folder(pending_folder_);
+  if (auto done = make_private_folder(folder_); !done) return done;
+  return make_private_folder(pending_folder_);
 }
 
 Result<void> Records::write(const Attachment& attachment) {

@@ -2,6 +2,7 @@
 // has been written whole (temporary file, fsync, rename, fsync of the folder). Control thread only.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,5 +38,11 @@ class Records {
 
 // A file that is there whole or not at all. Used for every file that must outlive a crash.
 Result<void> write_whole(const std::string& path, const std::string& text);
+// Of no more than 64 KiB.
+std::optional<std::string> read_whole(const std::string& path);
+// The paths of a folder's *.json in a fixed order, so that a start is the same each time. What a
+// crash has left half-written is removed.
+std::vector<std::string> json_files(const std::string& folder);
+Result<void> make_private_folder(const std::string& path);  // and those above it; mode 0700
 
 }  // namespace podwire::control

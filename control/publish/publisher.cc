@@ -1,10 +1,13 @@
 #include "control/publish/publisher.h"
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "control/build/blocks.h"
 #include "control/log.h"
 #include "control/publish/denied_flows.h"
 
@@ -35,7 +38,8 @@ PodAddresses addresses_of(const std::vector<Attachment>& attachments) {
 
 Publisher::Publisher(boost::asio::io_context& io, State& state, StoreWriter& store,
                      Published published)
-    : state_(state),
+    : io_(io),
+      state_(state),
       store_(store),
       published_(std::move(published)),
       build_timer_(io),
@@ -77,7 +81,16 @@ void Publisher::when_in_force(std::function<void()> told) {
 
 LoopHooks Publisher::hooks() {
   return {.attachments_changed = [this] { attachments_changed(); },
-          .when_in_force = [this](std::function<void()> told) { when_in_force(std::move(told)); }};
+          .when_in_force = [this](std::function<void()> told) { when_in_force(std::move(told)); },
+          .later = [this](std::chrono::milliseconds time,
+                          std::function<void()> told) { later(time, std::move(told)); }};
+}
+
+void Publisher::later(std::chrono::milliseconds time, std::function<void()> told) {
+  const auto timer = std::make_shared<boost::asio::steady_timer>(io_, time);
+  timer->async_wait([this, timer, told = std::move(told)](const boost::system::error_code& error) {
+    if (!error && !stopped_) told();
+  });
 }
 
 void Publisher::build_at(Clock::time_point at) {
@@ -99,6 +112,10 @@ void Publisher::build() {
   if (attachments_changed_) store_.set_pod_addresses(addresses_of(state_.attachments));
   if (source_ != nullptr) source_->complete(store_);
   const Changes changes = store_.take_changes();
+  if (attachments_changed_ || changes.nodes || changes.blocks) {
+    state_.own_prefixes =
+        build::own_prefixes(state_.config.node_name, state_.store, state_.attachments);
+  }
   build::Built built =
       builder_.build({.store = state_.store,
                       .changes = changes,

@@ -51,6 +51,7 @@ class Publisher {
     bool policy_moved = false;
   };
 
+  void later(std::chrono::milliseconds time, std::function<void()> told);
   void build_at(std::chrono::steady_clock::time_point at);
   void publish(const Changes& changes, build::Built built);
   void watch_for_force();
@@ -58,6 +59,7 @@ class Publisher {
   void sweep_denied_later();
   void sweep_denied();
 
+  boost::asio::io_context& io_;
   State& state_;
   StoreWriter& store_;
   const Published published_;

@@ -366,7 +366,8 @@ TEST_F(AttacherTest, AddTakesWhatTheCallerAsksFor) {
 
 TEST_F(AttacherTest, SecondInterfaceOfAPodHasAddressesOfItsOwn) {
   bench.state.store.pods["default/web"].ips = {ip("10.0.0.5")};
-  bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] = "x";
+  bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] =
+      R"(["10.0.0.5"])";
   EXPECT_EQ(ask(request("ADD")).result["ips"][0]["address"], "10.0.0.5/32");
   auto second = request("ADD");
   second.interface = "net1";

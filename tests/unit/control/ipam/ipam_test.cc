@@ -7,18 +7,10 @@
 #include <random>
 #include <set>
 
+#include "tests/unit/control/ipam/literals.h"
+
 namespace podwire::control {
 namespace {
-
-net::Address address(const char* text) {
-  return *net::Address::parse(text);
-}
-net::Prefix range(const char* text) {
-  return *net::Prefix::parse(text);
-}
-bool nothing(const net::Address&) {
-  return false;
-}
 
 TEST(Ipam, GivesAddressesInOrderAndLeavesTheEdges) {
   Ipam ipam;
