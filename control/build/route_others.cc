@@ -1,6 +1,7 @@
 // RoutesBuilder: all but Linux's routes.
 #include <algorithm>
 
+#include "control/build/blocks.h"
 #include "control/build/routes.h"
 
 namespace podwire::control::build {
@@ -41,13 +42,21 @@ void RoutesBuilder::add_own(Draft& draft) {
   for (const net::Prefix& range : draft.self.pod_cidrs) add(range, blackhole());
 }
 
-void RoutesBuilder::add_nodes(Draft& draft) {
-  kube::TunnelMode own_mode = kube::TunnelMode::never;
-  for (const net::Prefix& range : draft.self.pod_cidrs) {
-    if (range.family() != net::Family::v4) continue;
-    if (const Pool* pool = pool_of(range)) own_mode = pool->mode;
-    break;
+// Of the pool that this node's pods have their IPv4 addresses from.
+kube::TunnelMode RoutesBuilder::mode_of_own(const ThisNode& self) const {
+  std::vector<net::Prefix> own = self.pod_cidrs;
+  for (const auto& [range, name] : blocks_) {
+    if (name == self.name) own.push_back(range);
   }
+  for (const net::Prefix& range : own) {
+    const Pool* pool = range.family() == net::Family::v4 ? pool_of(range) : nullptr;
+    if (pool != nullptr) return pool->mode;
+  }
+  return kube::TunnelMode::never;
+}
+
+void RoutesBuilder::add_nodes(Draft& draft) {
+  const kube::TunnelMode own_mode = mode_of_own(draft.self);
   for (const auto& [name, node] : draft.inputs.store.nodes) {
     if (name == draft.self.name) continue;
     for (const net::Address& ip : node.internal_ips) {
@@ -83,10 +92,33 @@ void RoutesBuilder::add_nodes(Draft& draft) {
                                                  ", which another node has too and keeps"});
         continue;
       }
-      owners_[range] = *ip;
-      const Pool* pool = pool_of(range);
-      const bool tunnels = pool != nullptr && wants_tunnel(pool->mode, draft.self, *ip);
-      add(range, tunnels ? tunnel(draft, *ip) : link(draft, gateway_to(draft, *ip)));
+      add_range(draft, range, *ip);
+    }
+  }
+}
+
+void RoutesBuilder::add_range(Draft& draft, const net::Prefix& range, const net::Address& node) {
+  owners_[range] = node;
+  const Pool* pool = pool_of(range);
+  const bool tunnels = pool != nullptr && wants_tunnel(pool->mode, draft.self, node);
+  add(range, tunnels ? tunnel(draft, node) : link(draft, gateway_to(draft, node)));
+}
+
+void RoutesBuilder::add_blocks(Draft& draft) {
+  const auto& nodes = draft.inputs.store.nodes;
+  for (const auto& [range, name] : blocks_) {
+    if (name == draft.self.name) {
+      add(range, blackhole());
+      continue;
+    }
+    const auto node = nodes.find(name);
+    if (node == nodes.end()) continue;  // gone, its blocks not yet; or another kind of host
+    const auto ip = internal_ip(node->second, range.family());
+    if (!ip) {
+      problems_.push_back(
+          {"Node " + name, "has block " + range.to_string() + " but no InternalIP of that family"});
+    } else if (!is_own(draft.self, *ip) && !strong_.contains(range)) {
+      add_range(draft, range, *ip);
     }
   }
 }
@@ -135,9 +167,12 @@ void RoutesBuilder::draft_others(Draft& draft) {
   for (const LinuxNeighbour& n : draft.inputs.linux_state.neighbours) {
     neighbours_[n.address] = n.mac;
   }
+  // Only what blocks say needs a look at every address in them.
+  if (draft.inputs.changes.blocks || last_ == nullptr) blocks_ = block_routes(draft.inputs.store);
   add_pools(draft);
   add_own(draft);
   add_nodes(draft);
+  add_blocks(draft);
   add_neighbours(draft);
   std::sort(table.tunnel_peers.begin(), table.tunnel_peers.end(),
             [](net::be32 a, net::be32 b) { return a.raw() < b.raw(); });

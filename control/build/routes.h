@@ -1,11 +1,10 @@
 // Nodes, pools, local pods and Linux's tables -> RouteTable. Control thread only.
 //
 // Who wins where two say something about the same prefix, strongest first: own addresses, local
-// pods, other nodes' addresses, nodes' pod ranges, neighbours, Linux's routes. The first five are
-// few and are drafted anew; of Linux's routes, a million perhaps, only those that changed are
-// looked at.
-// Sources: projectcalico.org/v3 IPPool (ipipMode), felix/dataplane/linux ipip_mgr.go for what
-// CrossSubnet compares.
+// pods, other nodes' addresses, nodes' pod ranges, Calico's blocks, neighbours, Linux's routes. All
+// but the last are few and are drafted anew; of Linux's routes, a million perhaps, only those that
+// changed are looked at. Sources: projectcalico.org/v3 IPPool (ipipMode), felix/dataplane/linux
+// ipip_mgr.go for what CrossSubnet compares.
 #pragma once
 
 #include <map>
@@ -73,6 +72,11 @@ class RoutesBuilder {
   // What leads nowhere else: own addresses, local pods, the own range's unused addresses.
   void add_own(Draft& draft);
   void add_nodes(Draft& draft);
+  // Of another node's pods.
+  void add_range(Draft& draft, const net::Prefix& range, const net::Address& node);
+  // Own ones lead nowhere where no pod has an address; others', and single borrowed addresses, to
+  // their nodes.
+  void add_blocks(Draft& draft);
   void add_neighbours(Draft& draft);
   void add_pools(Draft& draft);
   void say_linux_anew(Draft& draft);
@@ -89,6 +93,7 @@ class RoutesBuilder {
   net::Address gateway_to(Draft& draft, const net::Address& address);
 
   static bool wants_tunnel(kube::TunnelMode mode, const ThisNode& self, const net::Address& node);
+  [[nodiscard]] kube::TunnelMode mode_of_own(const ThisNode& self) const;
   [[nodiscard]] const Pool* pool_of(const net::Prefix& prefix) const;
   [[nodiscard]] Judgement judge(const net::Prefix& prefix) const;
   std::string meaning_of(Draft& draft, const LinuxPaths& says, const Judgement& judgement,
@@ -106,7 +111,8 @@ class RoutesBuilder {
   std::set<net::Address> node_addresses_;      // of other nodes
   std::map<net::Address, net::Mac> neighbours_;
   std::vector<Pool> pools_;                     // the longest first
-  std::map<net::Prefix, net::Address> owners_;  // other nodes' pod ranges, to the node's address
+  std::map<net::Prefix, net::Address> owners_;  // other nodes' ranges, to the node's address
+  std::map<net::Prefix, std::string> blocks_;   // block_routes()
   std::set<net::Prefix> service_ranges_;
   std::set<net::Address> asked_;   // whose way was looked for in Linux's routes
   std::set<net::Address> wanted_;  // neighbours

@@ -2,14 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/control/build/cluster.h"
+
 namespace podwire::control::build {
 namespace {
 
 net::Prefix cidr(const char* text) {
   return *net::Prefix::parse(text);
-}
-net::Address ip(const char* text) {
-  return *net::Address::parse(text);
 }
 
 class Blocks : public testing::Test {

@@ -116,6 +116,61 @@ TEST_F(Routes, NeverAndNoPoolAreRoutedPlain) {
   EXPECT_EQ(to("10.1.3.9").gateway, ip("192.168.0.254"));
 }
 
+const char* kBlocks = R"(
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: n1-10-1-9-0-30}
+spec: {state: confirmed, node: n1, cidr: 10.1.9.0/30, deleted: "false"}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: n2-10-1-9-4-30}
+spec: {state: confirmed, node: n2, cidr: 10.1.9.4/30, deleted: "false"}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: IPAMBlock
+metadata: {name: 10-1-9-4-30}
+spec:
+  cidr: 10.1.9.4/30
+  affinity: host:n2
+  allocations: [0, 1, null, null]
+  unallocated: [2, 3]
+  attributes:
+  - {handle_id: h3, secondary: {node: n3, namespace: shop, pod: web}}
+  - {handle_id: h1, secondary: {node: n1, namespace: shop, pod: cart}}
+)";
+
+TEST_F(Routes, BlocksAndBorrowedAddressesLeadToTheirNodes) {
+  pool("CrossSubnet");
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  EXPECT_EQ(to("10.1.9.1").destination_mac.to_string(), "02:00:00:00:00:fe");  // Linux's default
+  cluster.apply(kBlocks);
+  EXPECT_EQ(to("10.1.9.1").kind, NextHopKind::blackhole);
+  EXPECT_EQ(to("10.1.9.6").destination_mac.to_string(), "02:00:00:00:00:22");
+  EXPECT_EQ(to("10.1.9.4").kind, NextHopKind::tunnel);
+  EXPECT_EQ(to("10.1.9.4").tunnel_destination, ip("172.16.0.3").v4());
+  EXPECT_EQ(to("10.1.9.5").kind, NextHopKind::blackhole);  // borrowed, and no pod's yet
+  cluster.attach("shop/cart", {"10.1.9.5"});
+  cluster.attach("shop/web", {"10.1.9.1"});
+  EXPECT_EQ(to("10.1.9.5").kind, NextHopKind::pod);
+  EXPECT_EQ(to("10.1.9.1").kind, NextHopKind::pod);
+  EXPECT_EQ(to("10.1.9.2").kind, NextHopKind::blackhole);
+  cluster.writer.remove(kube::Kind::block_affinity, "n2-10-1-9-4-30");
+  EXPECT_EQ(to("10.1.9.6").destination_mac.to_string(), "02:00:00:00:00:fe");
+}
+
+TEST_F(Routes, PodsInABlockReachNodesAsItsPoolSays) {
+  kube::Node self = cluster.store.nodes.at("n1");
+  self.pod_cidrs.clear();
+  cluster.writer.put(self);
+  pool("Always");
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  EXPECT_EQ(to("192.168.0.2").pod_source_twin, tables::kNoNextHop);
+  cluster.apply(kBlocks);
+  EXPECT_EQ(table->at(to("192.168.0.2").pod_source_twin).kind, NextHopKind::tunnel);
+}
+
 TEST_F(Routes, NodesAreReachedPlainButByTunnelFromPods) {
   neighbour("192.168.0.2", "02:00:00:00:00:22");
   EXPECT_EQ(to("192.168.0.2").kind, NextHopKind::link);
