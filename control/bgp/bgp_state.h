@@ -34,7 +34,7 @@ struct BgpState {
   std::string version;     // "2.0.12"; empty: never connected
   net::Address router_id;
   std::uint32_t as_number = 0;
-  std::vector<net::Prefix> own;          // announced: this node's pod ranges
+  std::vector<net::Prefix> own;          // announced: State::own_prefixes
   std::set<net::Prefix> service_routes;  // announced for Services
   std::vector<PeerState> peers;
   std::uint64_t reloads = 0, refusals = 0;  // configurations that bird took; that it refused

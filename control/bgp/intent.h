@@ -58,7 +58,7 @@ struct Intent {
   std::uint8_t bfd_multiplier = 3;
   std::vector<Peer> peers;  // by name
   std::map<std::string, kube::BgpFilter> filters;
-  std::vector<net::Prefix> own;          // this node's pod ranges
+  std::vector<net::Prefix> own;          // State::own_prefixes
   std::set<net::Prefix> service_routes;  // announced for Services
   std::vector<net::Prefix> pools, unexported_pools;
   std::set<net::Prefix> unlearned;     // of Services: never taken from others into Linux

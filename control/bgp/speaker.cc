@@ -21,12 +21,6 @@ Bird::Paths paths_of(const Config& config) {
           or_else(config.bird_socket, config.run_dir + "/bird.ctl")};
 }
 
-// This node's ranges: what its pods' addresses are taken from.
-std::vector<net::Prefix> own_ranges(const State& state) {
-  const auto self = state.store.nodes.find(state.config.node_name);
-  return self == state.store.nodes.end() ? std::vector<net::Prefix>{} : self->second.pod_cidrs;
-}
-
 }  // namespace
 
 Speaker::Speaker(boost::asio::io_context& io, State& state)
@@ -47,12 +41,11 @@ void Speaker::stop() {
 void Speaker::follow(const Changes& changes) {
   if (!state_.config.bgp || !state_.store.synced) return;
   const bool moved = service_routes_.follow(state_.store, changes);
-  std::vector<net::Prefix> own = own_ranges(state_);
-  const bool due = !begun_ || moved || own != own_ || changes.nodes || changes.bgp ||
-                   changes.ip_pools || changes.service_cidrs;
+  const bool due = !begun_ || moved || state_.own_prefixes != own_ || changes.nodes ||
+                   changes.bgp || changes.ip_pools || changes.service_cidrs;
   if (!due) return;
   begun_ = true;
-  own_ = std::move(own);
+  own_ = state_.own_prefixes;
   render_again();
 }
 
