@@ -35,6 +35,10 @@ def stop_cluster():
         _cluster.down()
 
 
+def the_cluster():
+    return _cluster
+
+
 def the_lab():
     """The lab on the cluster, brought up by the first test that asks."""
     global _lab

@@ -73,8 +73,8 @@ def run(folder, what=None, start=lambda: None, stop=lambda: None, key=lambda tes
     result = Lines()
     try:
         start()
-        for test in sorted(wanted(folder), key=key):
-            test.run(result)
+        # A suite runs setUpClass and tearDownClass, too.
+        unittest.TestSuite(sorted(wanted(folder), key=key)).run(result)
     except (RuntimeError, TimeoutError, OSError) as error:
         print(f"FAIL {what}: {' '.join(str(error).split())}")
         sys.exit(1)
