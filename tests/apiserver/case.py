@@ -1,5 +1,6 @@
 """What every test here is made of: keys, a scripted server, a follower of it."""
 
+import atexit
 import json
 import shutil
 import signal
@@ -28,7 +29,7 @@ def keys():
         authority.issue("elsewhere", "kube-apiserver", names=["10.9.9.9"])
         authority.issue("me", "podwire")
         Authority(_keys, "foreign")
-        unittest.addModuleCleanup(shutil.rmtree, _keys, True)
+        atexit.register(shutil.rmtree, _keys, True)
     return _keys
 
 

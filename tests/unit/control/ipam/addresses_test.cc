@@ -180,6 +180,25 @@ TEST_F(AddressesTest, WhatTheCallerAsksForIsTakenFromBlocksUnlessAnotherPluginGa
   EXPECT_EQ(at_the_server().size(), 3U);
 }
 
+TEST_F(AddressesTest, APodThatGoesWhileItsAddressIsFetchedKeepsNone) {
+  cni::Request add = request("ADD", "c1");
+  add.pod_namespace = "default";
+  add.pod_name = "web";
+  std::optional<Reply> answer;
+  attacher->handle(add, [&](Reply reply) { answer = std::move(reply); });
+  ASSERT_TRUE(client.waits());
+  client.carry_out();
+  ASSERT_FALSE(answer);
+  bench.state.store.pods.erase("default/web");
+  settle();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->code, Code::try_later);
+  EXPECT_EQ(answer->message, "Pod default/web is not known to podwired yet");
+  EXPECT_TRUE(bench.state.attachments.empty());
+  EXPECT_TRUE(at_the_server().empty());
+  EXPECT_EQ(notes(), 0U);
+}
+
 TEST_F(AddressesTest, AHostPortThatAnotherGotMeanwhileGivesTheAddressBack) {
   const auto with_port = [](const char* id) {
     cni::Request add = request("ADD", id);
