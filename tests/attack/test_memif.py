@@ -407,8 +407,8 @@ class Attack(unittest.TestCase):
                 os.kill(os.getpid(), 9)
             self.assertEqual(os.waitpid(child, 0)[1], 9)
             self.node.wait_down("a")
-        # "At most": a port is down a moment before its link's descriptors and memory are given back,
-        # so that the figures from before may hold one link more; a leak would hold forty.
+        # "At most": a port is down a moment before its link's descriptors and memory are given
+        # back, so that the figures from before may hold one link more; a leak would hold forty.
         wait_until(lambda: self.node.descriptors() <= descriptors, "descriptors are back")
         wait_until(lambda: self.node.stats()["watched"] <= before["watched"], "memory is back")
         self.assertLess(self.node.resident_kb() - resident, 1024)

@@ -550,7 +550,7 @@ class Attack(unittest.TestCase):
             peer.close()
         wait_until(lambda: not self.node.port("a")["up"], "the port is down")
         wait_until(lambda: self.node.descriptors() <= open_before, "descriptors are closed")
-        wait_until(lambda: self.node.stats()["watched"] <= watched, "memory is not watched any more")
+        wait_until(lambda: self.node.stats()["watched"] <= watched, "memory is let go")
         self.assertLess(self.node.resident_kb() - resident, 1024)
 
 
