@@ -23,7 +23,7 @@ std::string general(const Intent& intent) {
       "{ warning, error, auth, fatal, bug }", "{ error, auth, fatal, bug }", "{ fatal, bug }"};
   std::string text = std::string("log stderr ") + kLevels[static_cast<std::size_t>(intent.log)] +
                      ";\n" + "router id " + intent.router_id.to_string() + ";\n" +
-                     "graceful restart wait 120;\n";
+                     "graceful restart wait 30;\n";
   if (intent.log == Log::debug) text += "debug protocols all;\n";
   if (intent.log == Log::info) text += "debug protocols { states };\n";
   return text;

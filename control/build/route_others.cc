@@ -87,7 +87,7 @@ void RoutesBuilder::add_nodes(Draft& draft) {
         }
         continue;
       }
-      if (strong_.contains(range)) {
+      if (strong_.contains(range) || owners_.contains(range)) {
         problems_.push_back({"Node " + name, "has pod range " + range.to_string() +
                                                  ", which another node has too and keeps"});
         continue;
@@ -97,8 +97,18 @@ void RoutesBuilder::add_nodes(Draft& draft) {
   }
 }
 
+// From the first time on that a peer has told of a range, only BGP says how it is reached: a dead
+// node's range goes when its route does. A node whose range nobody ever told of may run no bird.
+bool RoutesBuilder::is_told(const Draft& draft, const net::Prefix& range) {
+  if (!config_.bgp) return false;
+  const LinuxRoute* route = draft.linux_routes().find(range);
+  if (route != nullptr && is_learned(*route)) told_.insert(range);
+  return told_.contains(range);
+}
+
 void RoutesBuilder::add_range(Draft& draft, const net::Prefix& range, const net::Address& node) {
   owners_[range] = node;
+  if (is_told(draft, range)) return;
   const Pool* pool = pool_of(range);
   const bool tunnels = pool != nullptr && wants_tunnel(pool->mode, draft.self, node);
   add(range, tunnels ? tunnel(draft, node) : link(draft, gateway_to(draft, node)));
@@ -117,7 +127,7 @@ void RoutesBuilder::add_blocks(Draft& draft) {
     if (!ip) {
       problems_.push_back(
           {"Node " + name, "has block " + range.to_string() + " but no InternalIP of that family"});
-    } else if (!is_own(draft.self, *ip) && !strong_.contains(range)) {
+    } else if (!is_own(draft.self, *ip) && !strong_.contains(range) && !owners_.contains(range)) {
       add_range(draft, range, *ip);
     }
   }
@@ -173,6 +183,7 @@ void RoutesBuilder::draft_others(Draft& draft) {
   add_own(draft);
   add_nodes(draft);
   add_blocks(draft);
+  std::erase_if(told_, [&](const net::Prefix& range) { return !owners_.contains(range); });
   add_neighbours(draft);
   std::sort(table.tunnel_peers.begin(), table.tunnel_peers.end(),
             [](net::be32 a, net::be32 b) { return a.raw() < b.raw(); });

@@ -14,8 +14,9 @@ using tables::NextHopKind;
 constexpr std::uint16_t kIpipOverhead = 20;  // one IPv4 header, RFC 2003
 constexpr std::size_t kUnusedHops = 1024;    // kept until the next complete draft
 
-// By a routing daemon.
-bool is_learned(const LinuxRoute& route) {
+}  // namespace
+
+bool RoutesBuilder::is_learned(const LinuxRoute& route) {
   switch (route.protocol) {
     case RTPROT_ZEBRA:
     case RTPROT_BIRD:
@@ -28,8 +29,6 @@ bool is_learned(const LinuxRoute& route) {
       return false;
   }
 }
-
-}  // namespace
 
 bool RoutesBuilder::wants_tunnel(kube::TunnelMode mode, const ThisNode& self,
                                  const net::Address& node) {
@@ -228,9 +227,11 @@ void RoutesBuilder::settle(Draft& draft, const net::Prefix& prefix, bool was_str
   }
 }
 
-// Does one of them lead to a node or a neighbour, or take its way?
+// Does one of them lead to a node or a neighbour, or take its way? Or is it a node's range, told of
+// for the first time?
 bool RoutesBuilder::concerns_others(const std::vector<net::Prefix>& changed) const {
   return std::any_of(changed.begin(), changed.end(), [&](const net::Prefix& prefix) {
+    if (config_.bgp && owners_.contains(prefix) && !told_.contains(prefix)) return true;
     const auto next = asked_.lower_bound(prefix.address);
     return next != asked_.end() && prefix.contains(*next);
   });

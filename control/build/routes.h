@@ -1,7 +1,8 @@
 // Nodes, pools, local pods and Linux's tables -> RouteTable. Control thread only.
 //
 // Who wins where two say something about the same prefix, strongest first: own addresses, local
-// pods, other nodes' addresses, nodes' pod ranges, Calico's blocks, neighbours, Linux's routes. All
+// pods, other nodes' addresses, nodes' pod ranges, Calico's blocks, neighbours, Linux's routes.
+// With `bgp = true` a range that a peer has told of is left to what Linux has learned of it. All
 // but the last are few and are drafted anew; of Linux's routes, a million perhaps, only those that
 // changed are looked at. Sources: projectcalico.org/v3 IPPool (ipipMode), felix/dataplane/linux
 // ipip_mgr.go for what CrossSubnet compares.
@@ -72,6 +73,8 @@ class RoutesBuilder {
   // What leads nowhere else: own addresses, local pods, the own range's unused addresses.
   void add_own(Draft& draft);
   void add_nodes(Draft& draft);
+  static bool is_learned(const LinuxRoute& route);  // by a routing daemon
+  [[nodiscard]] bool is_told(const Draft& draft, const net::Prefix& range);
   // Of another node's pods.
   void add_range(Draft& draft, const net::Prefix& range, const net::Address& node);
   // Own ones lead nowhere where no pod has an address; others', and single borrowed addresses, to
@@ -112,6 +115,7 @@ class RoutesBuilder {
   std::map<net::Address, net::Mac> neighbours_;
   std::vector<Pool> pools_;                     // the longest first
   std::map<net::Prefix, net::Address> owners_;  // other nodes' ranges, to the node's address
+  std::set<net::Prefix> told_;                  // of owners_, what a peer has told of
   std::map<net::Prefix, std::string> blocks_;   // block_routes()
   std::set<net::Prefix> service_ranges_;
   std::set<net::Address> asked_;   // whose way was looked for in Linux's routes

@@ -1,7 +1,9 @@
 """Topologies of nodes that speak BGP. One is up at a time, once for all tests of its class."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +126,49 @@ class BgpLab(lab.Lab):
                          process)
         self.pods[name] = pod
         return pod
+
+    @contextlib.contextmanager
+    def pinging(self, pod, address):
+        """A packet every 10 ms during the block; yields what is known of them afterwards."""
+        log = lab.FOLDER / f"{pod.name}.ping"
+        log.unlink(missing_ok=True)
+        process = netns.spawn(pod.namespace, ["ping", "-i", "0.01", "-W", "2", address], log)
+        seen = {}
+        netns.wait_until(lambda: "bytes from" in log.read_text(), 10, "the first answer", process)
+        try:
+            yield seen
+        finally:
+            asked = len(log.read_text().splitlines())
+            netns.wait_until(lambda: len(log.read_text().splitlines()) > asked, 10,
+                             f"an answer to {pod.name}", process)
+            process.send_signal(signal.SIGINT)
+            process.wait(10)
+        sent, got = re.search(r"(\d+) packets transmitted, (\d+) received",
+                              log.read_text()).groups()
+        seen.update(sent=int(sent), lost=int(sent) - int(got))
+
+    @contextlib.contextmanager
+    def route_changes(self, node):
+        """What Linux there says of bird's routes during the block, a line each."""
+        log = lab.FOLDER / f"{node}.monitor"
+        log.unlink(missing_ok=True)
+        lines = []
+        process = netns.spawn(self.nodes[node].namespace, ["ip", "monitor", "route"], log)
+        mark = "203.0.113.99"  # to see that it listens, and has heard all
+
+        def heard(times):
+            netns.ip("-n", self.nodes[node].namespace, "route", "add", "blackhole", mark)
+            netns.ip("-n", self.nodes[node].namespace, "route", "del", "blackhole", mark)
+            return log.read_text().count(f"Deleted blackhole {mark}") >= times
+        try:
+            netns.wait_until(lambda: heard(1), 10, "ip monitor", process)
+            yield lines
+            marks = log.read_text().count(f"Deleted blackhole {mark}")
+            netns.wait_until(lambda: heard(marks + 1), 10, "ip monitor", process)
+        finally:
+            process.terminate()
+            process.wait(10)
+        lines += [line for line in log.read_text().splitlines() if "proto bird" in line]
 
     def get(self, namespace, address, timeout_s=2):
         """The name of the pod that answers at the address; None: nobody does."""

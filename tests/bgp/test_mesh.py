@@ -6,7 +6,7 @@ import stat
 import bgp_lab
 import lab
 import netns
-from bgp_lab import thing
+from bgp_lab import pod_object, thing
 
 
 class MeshLab(bgp_lab.BgpLab):
@@ -38,6 +38,14 @@ class Mesh(bgp_lab.Case):
                 self.equal_soon(lambda: self.lab.linux_routes(name, family), {
                     self.lab.ranges[n][family]: node.addresses[family]
                     for n, node in others.items()})
+
+    def two_pods(self):
+        """w1 on n1, w2 on n2; the same for all tests."""
+        if "w1" not in self.lab.pods:
+            self.lab.objects("pods", [pod_object("w1", "n1"), pod_object("w2", "n2")])
+            self.lab.pod("w1", "n1")
+            self.lab.pod("w2", "n2")
+        return self.lab.pods["w1"], self.lab.pods["w2"]
 
     def test_every_node_learns_the_others_ranges(self):
         """And podwire has what Linux has; nothing is wrong; metrics say so."""
@@ -119,13 +127,39 @@ class Mesh(bgp_lab.Case):
     def test_node_that_loses_power_is_gone_within_bfd_time(self):
         """BFD misses 3 packets of 100 ms; BGP's hold time is 240 s."""
         self.eventually(lambda: self.lab.peers("n1", False) == set(), "sessions")
-        self.lab.kill("n3")
-        try:
-            took = self.eventually(
-                lambda: self.lab.ranges["n3"][4] not in self.lab.linux_routes("n1", 4),
-                "the dead node's route to go", 10)
-            self.assertLess(took, 3)
-            self.assertIn(self.lab.ranges["n2"][4], self.lab.linux_routes("n1", 4))
-        finally:
-            self.lab.revive("n3")
-        self.whole()
+        one, two = self.two_pods()
+        gone = {self.lab.ranges["n3"][family] for family in (4, 6)}
+        with self.lab.pinging(one, two.addresses[4]) as unaffected:
+            self.lab.kill("n3")
+            try:
+                took = self.eventually(
+                    lambda: not gone & set(self.lab.linux_routes("n1", 4)),
+                    "the dead node's route to go", 10)
+                self.assertLess(took, 3)
+                self.assertIn(self.lab.ranges["n2"][4], self.lab.linux_routes("n1", 4))
+                # podwire forgets it, too, though the Node still claims its range.
+                self.eventually(lambda: not gone & self.lab.podwire_routes("n1"),
+                                "podwire to forget", 5)
+                self.assertIn(self.lab.ranges["n2"][4], self.lab.podwire_routes("n1"))
+            finally:
+                self.lab.revive("n3")
+            self.whole()
+            self.eventually(lambda: gone < self.lab.podwire_routes("n1"), "podwire to learn again")
+        self.assertEqual(unaffected["lost"], 0, unaffected)
+
+    def test_changes_of_routes_lose_no_packet_of_others(self):
+        """4,000 changes under traffic; podwire has what Linux has at the end."""
+        one, two = self.two_pods()
+        namespace, by = self.lab.nodes["n1"].namespace, self.lab.nodes["n3"].addresses[4]
+        prefixes = [f"198.{18 + n // 250}.{n % 250}.0/24" for n in range(500)]
+        with self.lab.pinging(one, two.addresses[4]) as seen:
+            for _ in range(4):
+                netns.ip_batch(namespace, [f"route add {p} via {by} proto bird" for p in prefixes])
+                netns.ip_batch(namespace, [f"route del {p} via {by} proto bird" for p in prefixes])
+            netns.ip_batch(namespace, [f"route add {p} via {by} proto bird" for p in prefixes])
+            self.eventually(lambda: set(prefixes) < self.lab.podwire_routes("n1"),
+                            "podwire to learn")
+            netns.ip_batch(namespace, [f"route del {p} via {by} proto bird" for p in prefixes])
+            self.eventually(lambda: not set(prefixes) & self.lab.podwire_routes("n1"),
+                            "podwire to forget")
+        self.assertEqual(seen["lost"], 0, seen)

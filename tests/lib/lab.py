@@ -114,9 +114,8 @@ class Node:
         netns.wait_until((self.folder / "state/bird.conf").exists, 10,
                          f"bird's configuration on {self.name}", self.process)
         self.bird = netns.spawn(
-            self.namespace, ["bird", "-f", "-c", str(self.folder / "state/bird.conf"),
-                             "-s", str(self.run_dir / "bird.ctl"), "-P",
-                             str(self.folder / "bird.pid")],
+            self.namespace, [str(ROOT / "conf/podwire-bird"), str(self.folder / "state/bird.conf"),
+                             str(self.run_dir / "bird.ctl"), "-P", str(self.folder / "bird.pid")],
             self.folder / "bird.log")
         netns.wait_until(lambda: self.ctl("bgp")["connected"], 10, f"bird of {self.name}",
                          self.bird)

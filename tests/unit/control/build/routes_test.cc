@@ -305,6 +305,48 @@ TEST_F(Routes, LearnedBlocksGoAsTheirPoolSays) {
   EXPECT_EQ(table->prefixes.exact(prefix("10.1.3.64/26")), nullptr);
 }
 
+// With BGP, a dead node's range goes with its route; one of which no peer ever told is the Node's.
+TEST_F(Routes, ARangeThatBgpToldOfIsBgpsFromThenOn) {
+  constexpr std::uint8_t kBird = 12;
+  constexpr auto kReplace = LinuxRoutes::Add::replace;
+  cluster.config.bgp = true;
+  pool("Always");
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  neighbour("192.168.0.254", "02:00:00:00:00:fe");
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::tunnel);
+  cluster.route("10.1.2.0/24", {{"192.168.0.254"}}, 32, kReplace, kBird);  // by a router
+  EXPECT_EQ(to("10.1.2.9").kind, NextHopKind::tunnel);
+  EXPECT_EQ(to("10.1.2.9").tunnel_destination, ip("192.168.0.2").v4());
+  cluster.unroute("10.1.2.0/24", {{"192.168.0.254"}}, 32, kBird);
+  cluster.build();
+  EXPECT_EQ(cluster.built.snapshot->routes->prefixes.exact(prefix("10.1.2.0/24")), nullptr);
+  EXPECT_EQ(to("10.1.3.9").kind, NextHopKind::tunnel);  // nobody told of it
+  pool("Never");
+  cluster.build();
+  EXPECT_EQ(cluster.built.snapshot->routes->prefixes.exact(prefix("10.1.2.0/24")), nullptr);
+  cluster.route("10.1.2.0/24", {{"192.168.0.2"}}, 32, kReplace, kBird);
+  EXPECT_EQ(to("10.1.2.9").destination_mac.to_string(), "02:00:00:00:00:22");
+  // Another claims what the first has, which BGP alone now speaks of.
+  cluster.apply(R"(
+apiVersion: v1
+kind: Node
+metadata: {name: n4}
+spec: {podCIDRs: [10.1.2.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.168.0.4}]}
+)");
+  cluster.build();
+  EXPECT_EQ(cluster.problems(),
+            "Node n4: has pod range 10.1.2.0/24, which another node has too and "
+            "keeps\n");
+  // A Node that is gone and comes again is as new.
+  cluster.writer.remove(kube::Kind::node, "n4");
+  cluster.writer.remove(kube::Kind::node, "n2");
+  cluster.unroute("10.1.2.0/24", {{"192.168.0.2"}}, 32, kBird);
+  cluster.build();
+  cluster.apply(kNodes);
+  EXPECT_EQ(to("10.1.2.9").gateway, ip("192.168.0.2"));
+}
+
 TEST_F(Routes, ServicePrefixesAreNeverLearnedBack) {
   cluster.config.service_ranges = {prefix("10.96.0.0/16")};
   cluster.route("10.96.5.0/24", {{"192.168.0.254"}}, 32, LinuxRoutes::Add::replace, 12);
