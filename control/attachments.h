@@ -11,6 +11,7 @@
 #include "control/cni/wishes.h"
 #include "dataplane/io/port.h"
 #include "dataplane/net/address.h"
+#include "dataplane/tables/rate_limit.h"
 
 namespace podwire::control {
 
@@ -59,6 +60,8 @@ struct Attachment {
   PodPort kind;
   // Null while it cannot be opened. One that is no tap is down until its peer comes.
   std::shared_ptr<io::Port> port;
+  // What wishes.bandwidth makes of it; null without. The buckets are full when podwired starts.
+  std::shared_ptr<tables::PortLimits> limits;
 };
 
 }  // namespace podwire::control

@@ -50,6 +50,22 @@ class Burst {
   }
   void clear() { size_ = run_count_ = 0; }
 
+  // Keeps the frames for which `stays(mbuf, run)` is true, in order.
+  template <typename F>
+  void keep_if(F&& stays) {
+    const unsigned runs = run_count_;
+    size_ = run_count_ = 0;
+    for (unsigned r = 0; r < runs; ++r) {
+      const Run run = runs_[r];  // its place may be taken by then
+      unsigned kept = 0;
+      for (unsigned i = run.begin; i < run.end; ++i) {
+        rte_mbuf* mbuf = mbufs_[i];
+        if (stays(mbuf, run)) mbufs_[size_ + kept++] = mbuf;
+      }
+      extend(kept, run.in_port, run.handed);
+    }
+  }
+
  private:
   void extend(unsigned count, PortId in_port, bool handed) {
     if (count == 0) return;

@@ -46,6 +46,8 @@ namespace podwire {
   X(policy_egress, "egress NetworkPolicy of the source does not allow it")                        \
   X(policy_ingress, "ingress NetworkPolicy of the destination does not allow it")                 \
   X(policy_changed, "flow was allowed once and is no longer")                                     \
+  X(bandwidth_egress, "pod sends more than its egress bandwidth allows")                          \
+  X(bandwidth_ingress, "pod is sent more than its ingress bandwidth allows")                      \
   X(no_route, "no route to the destination")                                                      \
   X(blackhole, "route says drop: unused address of this node's own range")                        \
   X(neighbour_unresolved, "next hop's Ethernet address did not become known in time")             \

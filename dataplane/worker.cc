@@ -84,13 +84,17 @@ bool Worker::originate(rte_mbuf* mbuf) noexcept {
 void Worker::flush(PortId port) noexcept {
   Outbox& outbox = *outboxes[port];
   std::erase(pending, port);
+  const tables::PortInfo* info = snapshot->ports->find(port);
+  io::Port* driver = info == nullptr ? nullptr : info->port.get();
+  const bool up = driver != nullptr && driver->up();
+  if (up && info->limits != nullptr && info->limits->to_pod != nullptr) [[unlikely]] {
+    police_outbox(outbox, port, *info->limits->to_pod);
+  }
   const std::span frames(outbox.frames.data(), outbox.size);
   const std::uint64_t bytes = std::exchange(outbox.bytes, 0);
   outbox.size = 0;
-  const tables::PortInfo* info = snapshot->ports->find(port);
-  io::Port* driver = info == nullptr ? nullptr : info->port.get();
   unsigned taken = 0;
-  if (driver != nullptr && driver->up()) taken = driver->transmit(index, frames);
+  if (up) taken = driver->transmit(index, frames);
   const auto left = frames.subspan(taken);
   auto& port_counters = counters.ports[port];
   counters.sent.add(taken);
@@ -151,6 +155,8 @@ void Worker::process(Burst& burst, std::uint64_t now) noexcept {
     burst.clear();
     return;
   }
+  if (snapshot->ports->any_limits) [[unlikely]]
+    police_received(burst);
   room_left = kRoomABurst;
   const unsigned handed_over = pipeline(burst, batch_, *this);
   counters.received.add(burst.size() - handed_over);

@@ -139,6 +139,9 @@ struct Worker {
 
  private:
   void count_at_ports(const Burst& burst) noexcept;
+  // Bandwidth of pods: drop what exceeds it, in bandwidth.cc.
+  void police_received(Burst& burst) noexcept;
+  void police_outbox(Outbox& outbox, PortId port, tables::RateLimit& limit) noexcept;
   void run_originated() noexcept;
 
   Batch batch_;  // scratch of process(), empty between calls

@@ -9,7 +9,8 @@ constexpr PortId kUplinkId = 0, kHostId = 1;
 
 bool same(const tables::PortInfo& a, const tables::PortInfo& b) {
   return a.role == b.role && a.name == b.name && a.mac == b.mac && a.mtu == b.mtu && a.v4 == b.v4 &&
-         a.v6 == b.v6 && a.has_v4 == b.has_v4 && a.has_v6 == b.has_v6 && a.port == b.port;
+         a.v6 == b.v6 && a.has_v4 == b.has_v4 && a.has_v6 == b.has_v6 && a.port == b.port &&
+         a.limits == b.limits;
 }
 
 tables::PortInfo pod_info(const Attachment& attachment) {
@@ -24,13 +25,14 @@ tables::PortInfo pod_info(const Attachment& attachment) {
     (ip.is_v4() ? info.has_v4 : info.has_v6) = true;
   }
   info.port = attachment.port;
+  info.limits = attachment.limits;
   return info;
 }
 
 // The uplink or the host tap: no pod's, so without addresses to enforce.
 tables::PortInfo own_info(tables::PortRole role, const char* name, const net::Mac& mac,
                           std::uint16_t mtu, const std::shared_ptr<io::Port>& port) {
-  return {role, name, mac, mtu, {}, {}, false, false, port};
+  return {role, name, mac, mtu, {}, {}, false, false, port, nullptr};
 }
 
 }  // namespace
@@ -77,6 +79,7 @@ PortsBuilder::Result PortsBuilder::build(const Inputs& inputs, std::vector<Probl
   release(wanted);
   const auto put = [&](PortId id, tables::PortInfo info) {
     if (table->ports.size() <= id) table->ports.resize(id + 1U);
+    if (info.limits != nullptr) table->any_limits = true;
     table->ports[id] = std::move(info);
   };
   const std::uint16_t mtu = inputs.linux_state.host_tap_mtu;

@@ -10,6 +10,7 @@
 #include "dataplane/io/port.h"
 #include "dataplane/net/address.h"
 #include "dataplane/packet.h"
+#include "dataplane/tables/rate_limit.h"
 
 namespace podwire::tables {
 
@@ -23,7 +24,8 @@ struct PortInfo {
   // Pods: the addresses they may send from. One per family.
   net::Address v4, v6;
   bool has_v4 = false, has_v6 = false;
-  std::shared_ptr<io::Port> port;  // keeps the driver alive for as long as a worker may poll it
+  std::shared_ptr<io::Port> port;      // keeps the driver alive for as long as a worker may poll it
+  std::shared_ptr<PortLimits> limits;  // null: neither direction has one
 };
 
 struct PortTable {
@@ -32,6 +34,7 @@ struct PortTable {
   std::vector<PortInfo> ports;
   PortId uplink = kNoPort;  // the one uplink of this version
   PortId host = kNoPort;
+  bool any_limits = false;  // of any port: else nobody looks for them burst by burst
   std::uint64_t generation =
       0;  // moves when a port comes or goes: workers then rebuild their poll lists
 

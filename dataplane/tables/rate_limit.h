@@ -19,12 +19,12 @@ class RateLimit {
   // paid for afterwards.
   RateLimit(std::uint64_t bits_per_second, std::uint64_t burst_bits,
             std::uint64_t cycles_per_second) noexcept
-      : per_byte_(std::max(shifted(8 * cycles_per_second, bits_per_second), std::uint64_t{1})),
-        tolerance_(shifted_down(burst_bits / 8 * Wide{per_byte_})) {}
+      : per_byte_(shifted_quotient(8 * cycles_per_second, bits_per_second)),
+        tolerance_(static_cast<std::uint64_t>((burst_bits / 8 * Wide{per_byte_}) >> kShift)) {}
 
   // True: the frame passes and is paid for. `now` in cycles; it may lag behind another worker's.
   bool admit(std::uint32_t bytes, std::uint64_t now) noexcept {
-    const std::uint64_t cost = shifted_down(bytes * Wide{per_byte_});
+    const std::uint64_t cost = cycles_for(bytes);
     std::uint64_t full_at = full_at_.load(std::memory_order_relaxed);
     for (;;) {
       const std::uint64_t from = std::max(full_at, now);
@@ -38,11 +38,13 @@ class RateLimit {
  private:
   __extension__ typedef unsigned __int128 Wide;
   static constexpr unsigned kShift = 16;  // of fractions of a cycle
-  static std::uint64_t shifted(std::uint64_t a, std::uint64_t b) noexcept {
-    return static_cast<std::uint64_t>((Wide{a} << kShift) / b);
+  // Both round up: a limit is never exceeded for want of precision.
+  static std::uint64_t shifted_quotient(std::uint64_t a, std::uint64_t b) noexcept {
+    return static_cast<std::uint64_t>(((Wide{a} << kShift) + b - 1) / b);
   }
-  static std::uint64_t shifted_down(Wide a) noexcept {
-    return static_cast<std::uint64_t>(a >> kShift);
+  [[nodiscard]] std::uint64_t cycles_for(std::uint32_t bytes) const noexcept {
+    constexpr std::uint64_t kFraction = (std::uint64_t{1} << kShift) - 1;
+    return static_cast<std::uint64_t>((bytes * Wide{per_byte_} + kFraction) >> kShift);
   }
 
   const std::uint64_t per_byte_;                       // cycles, shifted
@@ -50,7 +52,8 @@ class RateLimit {
   alignas(64) std::atomic<std::uint64_t> full_at_{0};  // when the bucket is full again
 };
 
-// Of one port, for as long as its pod is attached. Null: no limit.
+// Of one port. Shared by every snapshot for as long as the port's pod is attached, so that a
+// change elsewhere fills no bucket; made by control, asked by workers. Null: no limit.
 struct PortLimits {
   std::unique_ptr<RateLimit> to_pod, from_pod;
 };
