@@ -26,6 +26,9 @@ std::string without_length(const std::string& address) {
   return address.substr(0, address.find('/'));
 }
 
+constexpr std::array kOurCase = {"hostPort",    "containerPort", "protocol",   "hostIP",
+                                 "ingressRate", "ingressBurst",  "egressRate", "egressBurst"};
+
 // containerd writes HostPort where others write hostPort: Go's decoder, which plugins have, takes
 // both.
 json in_our_case(const json& item) {
@@ -33,7 +36,7 @@ json in_our_case(const json& item) {
   json renamed = json::object();
   for (const auto& [key, value] : item.items()) {
     std::string name = key;
-    for (const char* known : {"hostPort", "containerPort", "protocol", "hostIP"}) {
+    for (const char* known : kOurCase) {
       if (strcasecmp(key.c_str(), known) == 0) name = known;
     }
     renamed[name] = value;
@@ -59,6 +62,8 @@ std::optional<Refused> read_one(const json& runtime, const std::string& key, boo
     read.list("portMappings", [&](const json& item, const std::string& where) {
       wishes.port_mappings.push_back(read_port_mapping(in_our_case(item), where, error));
     });
+  } else if (key == "bandwidth") {
+    wishes.bandwidth = read_bandwidth(in_our_case(value), place, error);
   } else if (key == kDeviceInfoCapability) {
     std::string path;
     read.text(kDeviceInfoCapability, path);

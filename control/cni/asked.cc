@@ -45,7 +45,45 @@ Result<HostPort> read_host_port(const cni::PortMapping& mapping) {
   return port;
 }
 
+constexpr std::uint64_t kMostBurstBits = 8 * std::uint64_t{0xffffffff};  // tbf's, in bytes 32 bits
+
+// As the bandwidth plugin of containernetworking/plugins checks it; the least rate is the
+// kubelet's.
+Result<void> check_bandwidth(const char* direction, std::uint64_t rate, std::uint64_t burst) {
+  const std::string name = std::string("bandwidth.") + direction;
+  if (rate != 0 && burst == 0) {
+    return fail(name + "Rate: " + std::to_string(rate) + " without " + name + "Burst");
+  }
+  if (rate == 0 && burst != 0) {
+    return fail(name + "Burst: " + std::to_string(burst) + " without " + name + "Rate");
+  }
+  if (rate != 0 && rate < tables::RateLimit::kLeastBits) {
+    return fail(name + "Rate: " + std::to_string(rate) + " bits a second; the least is " +
+                std::to_string(tables::RateLimit::kLeastBits));
+  }
+  if (burst >= kMostBurstBits) {
+    return fail(name + "Burst: " + std::to_string(burst) + " bits; it has to be less than " +
+                std::to_string(kMostBurstBits));
+  }
+  return {};
+}
+
 }  // namespace
+
+std::shared_ptr<tables::PortLimits> limits_of(const cni::Bandwidth& bandwidth,
+                                              std::uint64_t cycles_per_second) {
+  const auto limit = [&](std::uint64_t rate, std::uint64_t burst) {
+    // No port carries more than the highest rate.
+    return rate == 0 ? nullptr
+                     : std::make_unique<tables::RateLimit>(
+                           std::min(rate, tables::RateLimit::kMostBits), burst, cycles_per_second);
+  };
+  if (bandwidth == cni::Bandwidth{}) return nullptr;
+  auto limits = std::make_shared<tables::PortLimits>();
+  limits->to_pod = limit(bandwidth.ingress_rate, bandwidth.ingress_burst);
+  limits->from_pod = limit(bandwidth.egress_rate, bandwidth.egress_burst);
+  return limits;
+}
 
 Result<void> carry_over(const cni::Wishes& wishes, Attachment& attachment) {
   if (!wishes.mac.empty()) {
@@ -70,7 +108,9 @@ Result<void> carry_over(const cni::Wishes& wishes, Attachment& attachment) {
     }
     attachment.host_ports.push_back(*port);
   }
-  return {};
+  const cni::Bandwidth& asked = wishes.bandwidth;
+  auto good = check_bandwidth("ingress", asked.ingress_rate, asked.ingress_burst);
+  return good ? check_bandwidth("egress", asked.egress_rate, asked.egress_burst) : good;
 }
 
 Result<std::vector<net::Address>> asked_addresses(const cni::Wishes& wishes) {

@@ -417,6 +417,10 @@ bool Attacher::is_dead(const Attachment& attachment) {
 }
 
 Result<void> Attacher::open_port(Attachment& attachment) {
+  if (attachment.limits == nullptr) {
+    attachment.limits =
+        limits_of(attachment.wishes.bandwidth, state_.dataplane.cycles_per_second());
+  }
   if (attachment.kind.kind != PortKind::tap) {
     auto port = open_socket_port(state_.dataplane, attachment);
     if (!port) return tl::unexpected(port.error());

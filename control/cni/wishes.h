@@ -1,6 +1,6 @@
 // What an ADD may ask for beside an address and a kernel interface, as the plugin passes it on and
 // as records keep it. Of the CNI specification's conventions (CONVENTIONS.md): the capabilities
-// ips, mac and portMappings; of its section 4, what a delegated IPAM plugin has given.
+// ips, mac, portMappings and bandwidth; of its section 4, what a delegated IPAM plugin has given.
 // Texts are not interpreted here: podwired checks them (control/cni/asked.h). Any thread.
 #pragma once
 
@@ -25,6 +25,12 @@ struct PortMapping {
   bool operator==(const PortMapping&) const = default;
 };
 
+// Bits a second, and bits; 0 and 0: no limit. Ingress is towards the pod.
+struct Bandwidth {
+  std::uint64_t ingress_rate = 0, ingress_burst = 0, egress_rate = 0, egress_burst = 0;
+  bool operator==(const Bandwidth&) const = default;
+};
+
 // The kind of a pod's port and its options: `port` of the configuration, or a pod's annotation.
 // Empty and 0: podwired's choice.
 struct PortWish {
@@ -44,6 +50,7 @@ struct Wishes {
   std::vector<Route> routes;           // empty: a default route
   std::string mac;
   std::vector<PortMapping> port_mappings;
+  Bandwidth bandwidth;
   PortWish port;
   bool operator==(const Wishes&) const = default;
 };
@@ -54,10 +61,18 @@ inline nlohmann::json to_json(const PortWish& p) {
           {"queues", p.queues}, {"ringSize", p.ring_size}, {"mtu", p.mtu}};
 }
 
+inline nlohmann::json to_json(const Bandwidth& b) {
+  return {{"ingressRate", b.ingress_rate},
+          {"ingressBurst", b.ingress_burst},
+          {"egressRate", b.egress_rate},
+          {"egressBurst", b.egress_burst}};
+}
+
 inline nlohmann::json to_json(const Wishes& w) {
   using nlohmann::json;
   json all{{"addresses", w.addresses}, {"delegated", w.delegated}, {"mac", w.mac}};
   all["port"] = to_json(w.port);
+  all["bandwidth"] = to_json(w.bandwidth);
   all["routes"] = all["portMappings"] = json::array();
   for (const Route& r : w.routes) {
     all["routes"].push_back({{"dst", r.to},
@@ -146,7 +161,18 @@ class Reader {
 
 }  // namespace detail
 
-// The capability as runtimes write it, and as to_json() does.
+// The capabilities as runtimes write them, and as to_json() does.
+inline Bandwidth read_bandwidth(const nlohmann::json& json, const std::string& place,
+                                std::string& error) {
+  Bandwidth bandwidth;
+  detail::Reader read(json, place, error);
+  read.number("ingressRate", bandwidth.ingress_rate);
+  read.number("ingressBurst", bandwidth.ingress_burst);
+  read.number("egressRate", bandwidth.egress_rate);
+  read.number("egressBurst", bandwidth.egress_burst);
+  return bandwidth;
+}
+
 inline PortMapping read_port_mapping(const nlohmann::json& json, const std::string& place,
                                      std::string& error) {
   PortMapping mapping;
@@ -203,6 +229,9 @@ inline Wishes read_wishes(const nlohmann::json& json, std::string& error) {
   read.texts("addresses", w.addresses);
   read.truth("delegated", w.delegated);
   read.text("mac", w.mac);
+  if (const auto* bandwidth = read.find("bandwidth")) {
+    w.bandwidth = read_bandwidth(*bandwidth, "wishes.bandwidth", error);
+  }
   if (const auto* port = read.find("port")) read_port_wish(*port, "wishes.port", w.port, error);
   read.list("routes", [&](const nlohmann::json& item, const std::string& place) {
     w.routes.push_back(read_route(item, place, error));

@@ -416,6 +416,9 @@ json pods(const Sources& sources) {
              {"attached", true},
              {"kind", port_kind_name(attachment.kind.kind)},
              {"port", nullptr}};
+    if (attachment.limits != nullptr) {
+      pod["bandwidth"] = cni::to_json(attachment.wishes.bandwidth);
+    }
     if (!attachment.kind.socket.empty()) {
       pod["socket"] = attachment.kind.socket;
       pod["deviceInfo"] = device_info(attachment.kind);

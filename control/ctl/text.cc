@@ -160,6 +160,26 @@ std::string peers_text(const json& pods) {
   return text;
 }
 
+// "default/web/eth0: is sent at most 10.00Mbit/s, bursts of 4.29Gbit"
+std::string bandwidth_text(const json& pods) {
+  std::string text;
+  for (const auto& pod : pods) {
+    if (!pod.contains("bandwidth")) continue;
+    const std::string who = pod["pod"] == "" ? cell(pod, "container") : cell(pod, "pod");
+    text += "\n" + who + "/" + cell(pod, "interface") + ":";
+    const char* separator = " ";
+    for (const auto& [words, key] :
+         {std::pair{"is sent at most ", "ingress"}, std::pair{"sends at most ", "egress"}}) {
+      const double rate = pod["bandwidth"][std::string(key) + "Rate"].get<double>();
+      const double burst = pod["bandwidth"][std::string(key) + "Burst"].get<double>();
+      if (rate == 0) continue;
+      text += separator + (words + scaled(rate)) + "bit/s, bursts of " + scaled(burst) + "bit";
+      separator = "; ";
+    }
+  }
+  return text.empty() ? text : text + "\n";
+}
+
 std::string pods_text(const json& pods) {
   std::vector<Row> rows;
   for (const auto& pod : pods) {
@@ -177,7 +197,7 @@ std::string pods_text(const json& pods) {
   return table_text({"POD", "INTERFACE", "ADDRESSES", "KIND", "STATE", "FROM", "TO", "DROPS-FROM",
                      "DROPS-TO", "CONTAINER"},
                     rows) +
-         peers_text(pods);
+         bandwidth_text(pods) + peers_text(pods);
 }
 
 std::string services_text(const json& services) {

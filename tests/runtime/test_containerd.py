@@ -31,6 +31,17 @@ class Containerd(case.RuntimeCase):
         self.assertEqual(netns.run(self.node.namespace, ["ping", "-c", "1", "-W", "2",
                                                          second]).returncode, 0)
 
+    def test_bandwidth_of_the_annotations_that_kubelets_know(self):
+        self.run_pod("a", annotations={"kubernetes.io/ingress-bandwidth": "10M",
+                                       "kubernetes.io/egress-bandwidth": "2M"})
+        self.run_pod("b")
+        pods = self.attached()
+        burst = 2 ** 32 - 1  # containerd's choice, in bits
+        self.assertEqual(pods["default/a"]["bandwidth"], {
+            "ingressRate": 10_000_000, "ingressBurst": burst,
+            "egressRate": 2_000_000, "egressBurst": burst})
+        self.assertNotIn("bandwidth", pods["default/b"])
+
     def test_host_port(self):
         sandbox, config, _ = self.run_pod("a", port_mappings=[("tcp", 8080, 54321, "127.0.0.1"),
                                                               ("tcp", 8080, 54322, "")])

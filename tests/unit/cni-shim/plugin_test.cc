@@ -200,6 +200,12 @@ TEST_F(Shim, RefusesCapabilitiesThatItDoesNotHave) {
           "runtimeConfig.portMappings[0].hostPort 65537 is not a number from 0 to 65535");
   refused({{"CNIDeviceInfoFile", "device.json"}}, 7,
           "runtimeConfig.CNIDeviceInfoFile is not an absolute path");
+  refused({{"bandwidth", 7}}, 7, "runtimeConfig.bandwidth is not an object");
+  refused({{"bandwidth", {{"egressRate", -1}}}}, 7,
+          "runtimeConfig.bandwidth.egressRate -1 is not a number from 0 to 18446744073709551615");
+  refused({{"bandwidth", {{"IngressBurst", "10M"}}}}, 7,  // as containerd spells it
+          "runtimeConfig.bandwidth.ingressBurst \"10M\" is not a number from 0 to "
+          "18446744073709551615");
   // What is harmless passes as far as podwired, which is not there.
   refused({{"io.kubernetes.cri.pod-annotations", {{"a", "b"}}}, {"deviceID", ""}}, 11,
           "podwired does not answer at " + run_dir() + "/cni.sock; is it running?");

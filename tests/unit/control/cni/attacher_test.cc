@@ -416,6 +416,57 @@ TEST_F(AttacherTest, AddNamesWhatCannotBe) {
             "portMappings: hostPort 80: hostIP \"here\" is not an address");
 }
 
+TEST_F(AttacherTest, BandwidthStaysWithThePort) {
+  auto add = request("ADD");
+  add.wishes.bandwidth = {8'000'000, 80'000, 0, 0};
+  ASSERT_EQ(ask(add).code, Code::ok);
+  const auto limits = bench.state.attachments.at(0).limits;
+  ASSERT_NE(limits, nullptr);
+  ASSERT_NE(limits->to_pod, nullptr);
+  EXPECT_EQ(limits->from_pod, nullptr);
+  // The FakeDataplane's clock: a byte in 1,000 cycles.
+  EXPECT_TRUE(limits->to_pod->admit(10'000, 1'000'000'000));
+  EXPECT_FALSE(limits->to_pod->admit(1, 1'000'000'000));
+  EXPECT_TRUE(limits->to_pod->admit(1'000, 1'001'000'000));
+  // Another ADD of it, and a port made anew, fill no bucket.
+  ASSERT_EQ(ask(add).code, Code::ok);
+  EXPECT_EQ(bench.state.attachments.at(0).limits, limits);
+  restart();
+  ASSERT_EQ(bench.state.attachments.size(), 1U);
+  EXPECT_EQ(bench.state.attachments[0].wishes.bandwidth, add.wishes.bandwidth);
+  ASSERT_NE(bench.state.attachments[0].limits, nullptr);
+  EXPECT_FALSE(bench.state.attachments[0].limits->to_pod->admit(10'001, 1'000'000'000) &&
+               bench.state.attachments[0].limits->to_pod->admit(1, 1'000'000'000));
+  ASSERT_EQ(ask(request("ADD", "c2", "")).code, Code::ok);
+  EXPECT_EQ(bench.state.attachments.at(1).limits, nullptr);
+}
+
+TEST_F(AttacherTest, BandwidthThatCannotBeIsNamed) {
+  const auto refused = [&](const cni::Bandwidth& bandwidth) {
+    auto add = request("ADD");
+    add.wishes.bandwidth = bandwidth;
+    const Reply reply = ask(add);
+    EXPECT_EQ(reply.code, Code::config);
+    EXPECT_EQ(records(), 0U);
+    return reply.message;
+  };
+  EXPECT_EQ(refused({1'000'000, 0, 0, 0}),
+            "bandwidth.ingressRate: 1000000 without bandwidth.ingressBurst");
+  EXPECT_EQ(refused({0, 0, 0, 800}), "bandwidth.egressBurst: 800 without bandwidth.egressRate");
+  EXPECT_EQ(refused({0, 0, 999, 800}),
+            "bandwidth.egressRate: 999 bits a second; the least is 1000");
+  EXPECT_EQ(refused({1000, 34'359'738'360, 0, 0}),
+            "bandwidth.ingressBurst: 34359738360 bits; it has to be less than 34359738360");
+}
+
+TEST_F(AttacherTest, BandwidthBeyondAnyPortIsNone) {
+  auto add = request("ADD");
+  add.wishes.bandwidth = {~std::uint64_t{0}, 34'359'738'359, 1000, 34'359'738'359};
+  ASSERT_EQ(ask(add).code, Code::ok);
+  const auto& limits = *bench.state.attachments.at(0).limits;
+  for (unsigned i = 0; i < 10'000; ++i) EXPECT_TRUE(limits.to_pod->admit(65'535, 1 + i));
+}
+
 TEST_F(AttacherTest, PortsWithoutAPeerAreNoDeadOnes) {
   auto add = request("ADD");
   add.wishes.port.kind = "memif";

@@ -147,6 +147,22 @@ TEST_F(CtlTest, PodsTellTheirPortsAndWhoIsMissing) {
   EXPECT_NE(text.find("not attached"), std::string::npos) << text;
 }
 
+TEST_F(CtlTest, PodsTellTheirBandwidth) {
+  EXPECT_FALSE(result("pods")[0].contains("bandwidth"));
+  auto& attachment = bench.state.attachments.at(0);
+  attachment.wishes.bandwidth = {10'000'000, 4'294'967'295, 0, 0};
+  attachment.limits = std::make_shared<tables::PortLimits>();
+  const json pods = result("pods");
+  EXPECT_EQ(pods[0]["bandwidth"], (json{{"ingressRate", 10'000'000},
+                                        {"ingressBurst", 4'294'967'295},
+                                        {"egressRate", 0},
+                                        {"egressBurst", 0}}));
+  const std::string text = report_text("pods", pods, false);
+  EXPECT_NE(text.find("\ndefault/web/eth0: is sent at most 10.00Mbit/s, bursts of 4.29Gbit\n"),
+            std::string::npos)
+      << text;
+}
+
 TEST_F(CtlTest, ServicesGatherTheirFrontends) {
   const json services = result("services");
   ASSERT_EQ(services.size(), 1U);
