@@ -81,8 +81,12 @@ class Loop::Control final : public ObjectSink {
     publisher_.linux_changed(others);
   }
   void published(const Changes& changes, const std::vector<net::Address>& wanted_neighbours) {
-    network_.follow(state_.store, changes, *state_.snapshot->services, state_.attachments,
-                    wanted_neighbours);
+    network_.follow({.store = state_.store,
+                     .changes = changes,
+                     .services = *state_.snapshot->services,
+                     .pods = state_.attachments,
+                     .own_prefixes = state_.own_prefixes,
+                     .wanted_neighbours = wanted_neighbours});
     front_.published(changes, store_);
     speaker_.follow(changes);
   }

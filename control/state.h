@@ -27,8 +27,8 @@ struct State {
   Store store{};
   std::vector<Attachment> attachments{};
   LinuxState linux_state{};
-  // What other nodes are to send here: this node's pod ranges, its blocks, and each pod's address
-  // that lies in none of them. In order.
+  // What other nodes are to send here: this node's pod ranges, its blocks, and each pod's and the
+  // tunnel's address that lies in none of them. In order.
   std::vector<net::Prefix> own_prefixes{};
   // The snapshot in force (owned by the dataplane; valid on the control thread until the next
   // publish).

@@ -17,7 +17,10 @@ constexpr std::chrono::seconds kSilence{10};
 constexpr std::size_t kMaxObject = std::size_t{4} << 20;  // etcd takes no more than 1.5 MiB
 
 std::string path_of(const ObjectType& type, const std::string& name) {
-  std::string path = std::string("/apis/") + type.api_version + "/" + type.plural;
+  // Kubernetes' first kinds have no group and a root of their own.
+  const bool core = std::string_view(type.api_version).find('/') == std::string_view::npos;
+  std::string path =
+      (core ? "/api/" : "/apis/") + std::string(type.api_version) + "/" + type.plural;
   return name.empty() ? path : path + "/" + percent_encoded(name);
 }
 

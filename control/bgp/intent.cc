@@ -80,7 +80,9 @@ void add_ranges(const IntentInputs& inputs, Intent& intent) {
     } else if (!pool.disabled) {
       intent.pools.push_back(pool.cidr);
     }
+    if (pool.ipip != kube::TunnelMode::never) intent.encapsulating_pools.push_back(pool.cidr);
   }
+  intent.tunnel_source = tunnel_source(inputs.store, inputs.config.node_name, inputs.linux_state);
   intent.unlearned = build::service_ranges(inputs.config, inputs.store);
   const BgpConfiguration* const cluster = cluster_configuration(inputs.store);
   if (cluster == nullptr) return;
@@ -102,6 +104,17 @@ const BgpConfiguration* cluster_configuration(const Store& store) {
 
 const BgpConfiguration* node_configuration(const Store& store, const std::string& node) {
   return find(store, "node." + node);
+}
+
+std::optional<net::Address> tunnel_source(const Store& store, const std::string& node,
+                                          const LinuxState& linux_state) {
+  const auto self = store.nodes.find(node);
+  if (self == store.nodes.end()) return std::nullopt;
+  const auto address = build::tunnel_address(self->second, store);
+  const bool there =
+      address && std::ranges::any_of(linux_state.host_tap_addresses,
+                                     [&](const LinuxAddress& a) { return a.address == *address; });
+  return there ? address : std::nullopt;
 }
 
 std::optional<net::Address> bgp_address(const kube::Node& node, net::Family family) {

@@ -61,6 +61,9 @@ struct Intent {
   std::vector<net::Prefix> own;          // State::own_prefixes
   std::set<net::Prefix> service_routes;  // announced for Services
   std::vector<net::Prefix> pools, unexported_pools;
+  // Routes of Linux into these pools have it as their source: the node's tunnel address.
+  std::optional<net::Address> tunnel_source;
+  std::vector<net::Prefix> encapsulating_pools;
   std::set<net::Prefix> unlearned;     // of Services: never taken from others into Linux
   std::vector<net::Prefix> reflected;  // of Services, handed on by a route reflector
   std::vector<std::pair<net::Prefix, std::vector<kube::Community>>> communities;
@@ -82,6 +85,11 @@ const kube::BgpConfiguration* node_configuration(const Store& store, const std::
 
 // The node's address for BGP: Calico's annotation, else its InternalIP.
 std::optional<net::Address> bgp_address(const kube::Node& node, net::Family family);
+
+// The node's tunnel address, once Linux has it: it refuses routes with a source that is not its
+// own.
+std::optional<net::Address> tunnel_source(const Store& store, const std::string& node,
+                                          const LinuxState& linux_state);
 
 // Adds the peers of this node; the rest of the intent is there already.
 void add_peers(const IntentInputs& inputs, const kube::Node& self, Intent& intent,

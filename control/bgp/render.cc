@@ -41,7 +41,7 @@ std::string set_of(const Prefixes& prefixes, net::Family family) {
 
 // "if net ~ [ ... ] then WHAT;", or nothing when there is no such prefix.
 template <typename Prefixes>
-std::string when_in(const Prefixes& prefixes, net::Family family, const char* what) {
+std::string when_in(const Prefixes& prefixes, net::Family family, const std::string& what) {
   const std::string set = set_of(prefixes, family);
   return set.empty() ? "" : "  if net ~ [ " + set + " ] then " + what + ";\n";
 }
@@ -78,6 +78,10 @@ std::string export_function(const Intent& intent, net::Family family) {
 std::string kernel_protocol(const Intent& intent, net::Family family) {
   std::string text = "filter podwire_to_linux" + suffix(family) + " {\n";
   text += when_in(intent.unlearned, family, "reject");
+  if (intent.tunnel_source && family == net::Family::v4) {
+    text += when_in(intent.encapsulating_pools, family,
+                    "krt_prefsrc = " + intent.tunnel_source->to_string());
+  }
   text += "  if source = RTS_BGP then accept;\n";
   text += "  if proto = \"podwire_reach" + suffix(family) + "\" then accept;\n";
   text += "  reject;\n}\n";

@@ -1,6 +1,7 @@
 #include "control/bgp/speaker.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "control/bgp/intent.h"
 #include "control/bgp/render.h"
@@ -41,8 +42,10 @@ void Speaker::stop() {
 void Speaker::follow(const Changes& changes) {
   if (!state_.config.bgp || !state_.store.synced) return;
   const bool moved = service_routes_.follow(state_.store, changes);
-  const bool due = !begun_ || moved || state_.own_prefixes != own_ || changes.nodes ||
-                   changes.bgp || changes.ip_pools || changes.service_cidrs;
+  const auto tunnel = tunnel_source(state_.store, state_.config.node_name, state_.linux_state);
+  const bool due = !begun_ || moved || std::exchange(tunnel_, tunnel) != tunnel ||
+                   state_.own_prefixes != own_ || changes.nodes || changes.bgp ||
+                   changes.ip_pools || changes.service_cidrs;
   if (!due) return;
   begun_ = true;
   own_ = state_.own_prefixes;

@@ -35,6 +35,7 @@ class Speaker {
   Bird bird_;
   ServiceRoutes service_routes_;
   std::vector<net::Prefix> own_;
+  std::optional<net::Address> tunnel_;  // as rendered
   std::vector<std::string> object_problems_;
   std::map<std::string, std::chrono::steady_clock::time_point> down_since_;  // by peer's name
   ChangeLog log_;

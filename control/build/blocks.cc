@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "control/build/this_node.h"
+
 namespace podwire::control::build {
 namespace {
 
@@ -53,18 +55,23 @@ std::map<net::Prefix, std::string> block_routes(const Store& store) {
 std::vector<net::Prefix> own_prefixes(const std::string& node, const Store& store,
                                       const std::vector<Attachment>& attachments) {
   std::set<net::Prefix> own;
-  if (const auto found = store.nodes.find(node); found != store.nodes.end()) {
+  const auto found = store.nodes.find(node);
+  if (found != store.nodes.end()) {
     own.insert(found->second.pod_cidrs.begin(), found->second.pod_cidrs.end());
   }
   for (const auto& [block, holder] : holders_of(store, blocks_of(store))) {
     if (holder == node) own.insert(block);
   }
   std::set<net::Prefix> single;
+  const auto add = [&](const net::Address& ip) {
+    const auto holds = [&](const net::Prefix& prefix) { return prefix.contains(ip); };
+    if (std::ranges::none_of(own, holds)) single.insert(net::Prefix::host(ip));
+  };
   for (const Attachment& attachment : attachments) {
-    for (const net::Address& ip : attachment.ips) {
-      const auto holds = [&](const net::Prefix& prefix) { return prefix.contains(ip); };
-      if (std::ranges::none_of(own, holds)) single.insert(net::Prefix::host(ip));
-    }
+    for (const net::Address& ip : attachment.ips) add(ip);
+  }
+  if (found != store.nodes.end()) {
+    if (const auto tunnel = tunnel_address(found->second, store)) add(*tunnel);
   }
   own.merge(single);
   return {own.begin(), own.end()};

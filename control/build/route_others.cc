@@ -78,6 +78,7 @@ void RoutesBuilder::add_nodes(Draft& draft) {
       add(net::Prefix::host(ip), meaning);
       if (wants_tunnel(own_mode, draft.self, ip)) hops_.set_twin(meaning, tunnel(draft, ip));
     }
+    add_tunnel_address(draft, node);
     for (const net::Prefix& range : node.pod_cidrs) {
       const auto ip = internal_ip(node, range.family());
       if (!ip || is_own(draft.self, *ip)) {
@@ -112,6 +113,14 @@ void RoutesBuilder::add_range(Draft& draft, const net::Prefix& range, const net:
   const Pool* pool = pool_of(range);
   const bool tunnels = pool != nullptr && wants_tunnel(pool->mode, draft.self, node);
   add(range, tunnels ? tunnel(draft, node) : link(draft, gateway_to(draft, node)));
+}
+
+// In a block of its node, mostly; but it may be borrowed out of another's.
+void RoutesBuilder::add_tunnel_address(Draft& draft, const kube::Node& node) {
+  const auto address = tunnel_address(node, draft.inputs.store);
+  const auto ip = internal_ip(node, net::Family::v4);
+  if (!address || !ip || is_own(draft.self, *address) || is_own(draft.self, *ip)) return;
+  add_range(draft, net::Prefix::host(*address), *ip);
 }
 
 void RoutesBuilder::add_blocks(Draft& draft) {

@@ -77,6 +77,7 @@ class RoutesBuilder {
   [[nodiscard]] bool is_told(const Draft& draft, const net::Prefix& range);
   // Of another node's pods.
   void add_range(Draft& draft, const net::Prefix& range, const net::Address& node);
+  void add_tunnel_address(Draft& draft, const kube::Node& node);
   // Own ones lead nowhere where no pod has an address; others', and single borrowed addresses, to
   // their nodes.
   void add_blocks(Draft& draft);

@@ -7,9 +7,11 @@
 namespace podwire::control::build {
 namespace {
 
-std::optional<net::Address> host_tap_address(const LinuxState& linux_state, net::Family family) {
+std::optional<net::Address> host_tap_address(const LinuxState& linux_state, net::Family family,
+                                             const std::optional<net::Address>& tunnel) {
   for (const LinuxAddress& a : linux_state.host_tap_addresses) {
-    if (a.address.family() == family && !a.address.is_link_local()) return a.address;
+    if (a.address.family() != family || a.address.is_link_local()) continue;
+    if (a.address != tunnel) return a.address;
   }
   return std::nullopt;
 }
@@ -32,6 +34,15 @@ std::optional<net::Address> internal_ip(const kube::Node& node, net::Family fami
     if (ip.family() == family) return ip;
   }
   return std::nullopt;
+}
+
+std::optional<net::Address> tunnel_address(const kube::Node& node, const Store& store) {
+  if (!node.tunnel_v4) return std::nullopt;
+  const bool encapsulated = std::ranges::any_of(store.ip_pools, [&](const auto& item) {
+    return item.second.ipip != kube::TunnelMode::never &&
+           item.second.cidr.contains(*node.tunnel_v4);
+  });
+  return encapsulated ? node.tunnel_v4 : std::nullopt;
 }
 
 std::set<net::Prefix> service_ranges(const Config& config, const Store& store) {
@@ -66,10 +77,12 @@ ThisNode describe_this_node(const Config& config, const Store& store,
     self.v4 = internal_ip(node, net::Family::v4);
     self.v6 = internal_ip(node, net::Family::v6);
     annotated = node.ipv4_subnet;
+    self.tunnel_v4 = tunnel_address(node, store);
+    if (self.tunnel_v4) self.addresses.push_back(*self.tunnel_v4);
     self.addresses.insert(self.addresses.end(), node.internal_ips.begin(), node.internal_ips.end());
   }
-  if (!self.v4) self.v4 = host_tap_address(linux_state, net::Family::v4);
-  if (!self.v6) self.v6 = host_tap_address(linux_state, net::Family::v6);
+  if (!self.v4) self.v4 = host_tap_address(linux_state, net::Family::v4, self.tunnel_v4);
+  if (!self.v6) self.v6 = host_tap_address(linux_state, net::Family::v6, self.tunnel_v4);
   self.v4_subnet = subnet_of(self.v4, annotated, linux_state);
   std::sort(self.addresses.begin(), self.addresses.end());
   self.addresses.erase(std::unique(self.addresses.begin(), self.addresses.end()),

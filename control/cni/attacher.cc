@@ -239,6 +239,9 @@ std::set<net::Address> Attacher::reserved_for(const kube::Pod* pod) const {
   std::set<net::Address> reserved;
   for (const auto& prefix : state_.linux_state.addresses) reserved.insert(prefix.address);
   const auto node = state_.store.nodes.find(state_.config.node_name);
+  if (node != state_.store.nodes.end() && node->second.tunnel_v4) {
+    reserved.insert(*node->second.tunnel_v4);
+  }
   const auto is_ours = [&](const net::Address& ip) {
     const auto holds = [&](const net::Prefix& range) { return range.contains(ip); };
     return node != state_.store.nodes.end() &&

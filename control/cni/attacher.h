@@ -41,6 +41,8 @@ class Attacher {
   // Carries out the deletes that podwire-cni noted while nobody answered. After the socket listens.
   void carry_out_pending();
   void handle(cni::Request request, Done done);
+  // After each change of the objects.
+  void follow() { addresses_.follow(); }
 
   // What is wrong with files of state-dir, for `podwirectl status`.
   [[nodiscard]] const std::vector<std::string>& problems() const { return problems_; }

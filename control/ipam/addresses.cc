@@ -51,12 +51,16 @@ Addresses::Addresses(State& state, LoopHooks hooks, Block::Reserved reserved)
       hooks_(std::move(hooks)),
       journal_(state.config.state_dir),
       blocks_(
-          state.store, state.config.node_name,
-          [this]() -> ObjectClient* {
-            const ObjectSource* const source = state_.object_source;
-            return source == nullptr ? nullptr : source->client();
-          },
-          std::move(reserved)) {}
+          state.store, state.config.node_name, [this] { return client(); }, std::move(reserved)),
+      tunnel_(state, hooks_, blocks_, [this] { return client(); }) {}
+
+ObjectClient* Addresses::client() const {
+  return state_.object_source == nullptr ? nullptr : state_.object_source->client();
+}
+
+void Addresses::follow() {
+  if (has_blocks()) tunnel_.follow();
+}
 
 Result<void> Addresses::restore(std::vector<std::string>& problems) {
   if (auto done = journal_.prepare(); !done) return done;
@@ -74,15 +78,19 @@ Result<void> Addresses::restore(std::vector<std::string>& problems) {
   return {};
 }
 
-bool Addresses::from_blocks() const {
-  if (state_.object_source == nullptr || state_.object_source->client() == nullptr) return false;
+bool Addresses::has_blocks() const {
+  if (client() == nullptr) return false;
   std::size_t served = 0;
   for (const KindReport& report : state_.object_source->report()) {
     const bool needed =
         report.kind == kube::Kind::ipam_block || report.kind == kube::Kind::block_affinity;
     served += needed && report.served ? 1 : 0;
   }
-  return served == 2 && std::ranges::any_of(state_.store.ip_pools, [](const auto& entry) {
+  return served == 2;
+}
+
+bool Addresses::from_blocks() const {
+  return has_blocks() && std::ranges::any_of(state_.store.ip_pools, [](const auto& entry) {
            return !entry.second.disabled;
          });
 }

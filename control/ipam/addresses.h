@@ -15,6 +15,7 @@
 #include "control/ipam/block_ipam.h"
 #include "control/ipam/journal.h"
 #include "control/ipam/pools.h"
+#include "control/ipam/tunnel_address.h"
 #include "control/loop_hooks.h"
 #include "control/state.h"
 
@@ -54,6 +55,9 @@ class Addresses {
   void give_back(const cni::AttachmentName& name, const std::string& handle,
                  const std::vector<net::Address>& known, std::function<void()> done);
 
+  // Keeps this node's tunnel address; after each change of the objects.
+  void follow();
+
   // Addresses of this node that no attachment, no note and no Pod has for `age` are given back.
   // Called each minute; tests call it with an age of their own.
   void collect_leaks(std::chrono::steady_clock::duration age);
@@ -68,11 +72,14 @@ class Addresses {
   void try_to_free(const Journal::Note& note, std::chrono::milliseconds wait,
                    std::function<void()> done);
   void watch_leaks();
+  [[nodiscard]] ObjectClient* client() const;
+  [[nodiscard]] bool has_blocks() const;  // the server serves their kinds
 
   State& state_;
   LoopHooks hooks_;
   Journal journal_;
   BlockIpam blocks_;
+  TunnelAddress tunnel_;
   std::map<cni::AttachmentName, std::string> under_way_;  // taking or giving back: handles
   std::map<std::string, std::chrono::steady_clock::time_point> suspects_;  // handles: since when
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);

@@ -34,9 +34,11 @@ CalicoSelector decode_expression(const Reader& field) {
 void decode_uses(const Reader& field, IpPool& pool) {
   const auto uses = field.elements();
   if (uses.empty()) return;  // Workload and Tunnel
-  pool.for_pods = false;
+  pool.for_pods = pool.for_tunnels = false;
   for (const Reader& use : uses) {
-    pool.for_pods |= use.one_of({"Workload", "Tunnel", "LoadBalancer"}, 1) == 0;
+    const auto which = use.one_of({"Workload", "Tunnel", "LoadBalancer"}, 2);
+    pool.for_pods |= which == 0;
+    pool.for_tunnels |= which == 1;
   }
 }
 

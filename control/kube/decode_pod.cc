@@ -8,6 +8,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kTunnelAddress = "projectcalico.org/IPv4IPIPTunnelAddr";
 constexpr const char* kNodeAddress4 = "projectcalico.org/IPv4Address";
 constexpr const char* kNodeAddress6 = "projectcalico.org/IPv6Address";
 constexpr const char* kAsNumber = "projectcalico.org/ASNumber";
@@ -49,6 +50,16 @@ void read_calico_address(const Reader& annotations, const char* key, net::Family
   if (!holds_family(node.internal_ips, family)) node.internal_ips.push_back(*address);
   if (family == net::Family::v4) node.ipv4_subnet = *subnet;
   (family == net::Family::v4 ? node.bgp_v4 : node.bgp_v6) = *address;
+}
+
+// What a Calico node has taken out of a pool to speak with pods of other nodes.
+void read_tunnel_address(const Reader& annotation, Node& node) {
+  if (!annotation.present() || annotation.text().empty()) return;
+  const auto address = net::Address::parse(annotation.text());
+  if (!address || !address->is_v4()) {
+    return annotation.refuse(annotation.shown() + " is not an IPv4 address");
+  }
+  node.tunnel_v4 = *address;
 }
 
 ContainerPort decode_container_port(const Reader& field) {
@@ -148,6 +159,7 @@ Node decode_node(const Reader& object, Meta meta) {
   }
   const Reader annotations = object["metadata"]["annotations"];
   read_calico_address(annotations, kNodeAddress4, net::Family::v4, node);
+  read_tunnel_address(annotations[kTunnelAddress], node);
   read_calico_address(annotations, kNodeAddress6, net::Family::v6, node);
   node.as_number = read_as_number(annotations[kAsNumber]);
   if (const Reader id = annotations[kReflector]; !id.text().empty()) {

@@ -23,6 +23,7 @@ struct IpPool {
   bool disabled = false;
   bool disable_bgp_export = false;
   bool for_pods = true;          // allowedUses holds Workload
+  bool for_tunnels = true;       // allowedUses holds Tunnel
   bool manual = false;           // assignmentMode Manual: only for pods that name the pool
   std::uint8_t block_size = 26;  // length of its blocks' prefixes
   CalicoSelector nodes, namespaces;

@@ -45,8 +45,9 @@ struct Node {
   std::vector<net::Prefix> pod_cidrs;      // spec.podCIDRs
   std::vector<net::Address> internal_ips;  // status.addresses, InternalIP, in order
   std::optional<net::Prefix>
-      ipv4_subnet;   // annotation projectcalico.org/IPv4Address: own subnet's mask
-  std::string zone;  // label topology.kubernetes.io/zone
+      ipv4_subnet;  // annotation projectcalico.org/IPv4Address: own subnet's mask
+  std::optional<net::Address> tunnel_v4;  // annotation projectcalico.org/IPv4IPIPTunnelAddr
+  std::string zone;                       // label topology.kubernetes.io/zone
   // Calico's annotations projectcalico.org/...: what the node speaks BGP with.
   std::optional<net::Address> bgp_v4, bgp_v6;  // IPv4Address, IPv6Address
   std::uint32_t as_number = 0;                 // ASNumber; 0: the cluster's

@@ -112,7 +112,7 @@ void Publisher::build() {
   if (attachments_changed_) store_.set_pod_addresses(addresses_of(state_.attachments));
   if (source_ != nullptr) source_->complete(store_);
   const Changes changes = store_.take_changes();
-  if (attachments_changed_ || changes.nodes || changes.blocks) {
+  if (attachments_changed_ || changes.nodes || changes.blocks || changes.ip_pools) {
     state_.own_prefixes =
         build::own_prefixes(state_.config.node_name, state_.store, state_.attachments);
   }

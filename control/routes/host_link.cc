@@ -36,35 +36,6 @@ Result<void> set_up(Netlink& netlink, int device) {
   return netlink.request(message);
 }
 
-Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device) {
-  Message message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
-  auto& header = message.header<ifaddrmsg>();
-  header.ifa_family = family_of(address.address);
-  header.ifa_prefixlen = address.length;
-  header.ifa_index = static_cast<unsigned>(device);
-  header.ifa_scope = RT_SCOPE_UNIVERSE;
-  message.put(IFA_LOCAL, address.address);
-  message.put(IFA_ADDRESS, address.address);
-  if (address.address.is_v4() && address.length < 31) {
-    net::Address broadcast = address.address;
-    const std::uint32_t host_bits = 0xffffffffU >> address.length;
-    message.put(IFA_BROADCAST, net::Address::from_v4(net::be32(broadcast.v4().host() | host_bits)));
-  }
-  // The address was in use a moment ago: nothing to detect.
-  if (!address.address.is_v4()) message.put_u32(IFA_FLAGS, IFA_F_NODAD);
-  return netlink.request(message);
-}
-
-Result<void> remove_address(Netlink& netlink, const KernelAddress& address, int device) {
-  Message message(RTM_DELADDR, 0);
-  auto& header = message.header<ifaddrmsg>();
-  header.ifa_family = family_of(address.address.address);
-  header.ifa_prefixlen = address.address.length;
-  header.ifa_index = static_cast<unsigned>(device);
-  message.put(IFA_LOCAL, address.address.address);
-  return netlink.request(message);
-}
-
 Result<void> put_route_on(Netlink& netlink, const KernelRoute& route, int device) {
   Message message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   put_route(message, route, device);
@@ -81,6 +52,36 @@ std::string conf(const char* family, const std::string& device, const char* key)
 }
 
 }  // namespace
+
+Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device,
+                         std::uint8_t scope) {
+  Message message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
+  auto& header = message.header<ifaddrmsg>();
+  header.ifa_family = family_of(address.address);
+  header.ifa_prefixlen = address.length;
+  header.ifa_index = static_cast<unsigned>(device);
+  header.ifa_scope = scope;
+  message.put(IFA_LOCAL, address.address);
+  message.put(IFA_ADDRESS, address.address);
+  if (address.address.is_v4() && address.length < 31) {
+    net::Address broadcast = address.address;
+    const std::uint32_t host_bits = 0xffffffffU >> address.length;
+    message.put(IFA_BROADCAST, net::Address::from_v4(net::be32(broadcast.v4().host() | host_bits)));
+  }
+  // The address was in use a moment ago: nothing to detect.
+  if (!address.address.is_v4()) message.put_u32(IFA_FLAGS, IFA_F_NODAD);
+  return netlink.request(message);
+}
+
+Result<void> remove_address(Netlink& netlink, const LinuxAddress& address, int device) {
+  Message message(RTM_DELADDR, 0);
+  auto& header = message.header<ifaddrmsg>();
+  header.ifa_family = family_of(address.address);
+  header.ifa_prefixlen = address.length;
+  header.ifa_index = static_cast<unsigned>(device);
+  message.put(IFA_LOCAL, address.address);
+  return netlink.request(message);
+}
 
 Result<void> write_sysctl(const std::string& path, const std::string& value) {
   const std::string file = "/proc/sys/" + path;
@@ -116,7 +117,7 @@ Result<void> HostLink::move(Mirror& mirror, int from, int to) {
       return fail("address " + a.address.address.to_string() +
                   " cannot be moved: " + put.error().message);
     }
-    if (const auto gone = remove_address(*netlink_, a, from); !gone) {
+    if (const auto gone = remove_address(*netlink_, a.address, from); !gone) {
       return fail("address " + a.address.address.to_string() +
                   " cannot be moved: " + gone.error().message);
     }

@@ -35,6 +35,11 @@ class HostLink {
   std::optional<Netlink> netlink_;
 };
 
+// To and from a device, at once. `scope`: RT_SCOPE_...
+Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device,
+                         std::uint8_t scope = 0);
+Result<void> remove_address(Netlink& netlink, const LinuxAddress& address, int device);
+
 // What is written under /proc/sys; an error names the file.
 Result<void> write_sysctl(const std::string& path, const std::string& value);
 

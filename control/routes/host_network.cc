@@ -36,17 +36,17 @@ void HostNetwork::stop() {
   mirror_.stop();
 }
 
-void HostNetwork::follow(const Store& store, const Changes& changes,
-                         const tables::ServiceTable& services, const std::vector<Attachment>& pods,
-                         const std::vector<net::Address>& wanted_neighbours) {
-  mirror_.want(wanted_neighbours);
-  if (started_ && store.synced) node_ports_.follow(services, pods, changes);
+void HostNetwork::follow(const Built& built) {
+  const Changes& changes = built.changes;
+  mirror_.want(built.wanted_neighbours);
+  if (started_ && built.store.synced) node_ports_.follow(built.services, built.pods, changes);
   const bool due = !learned_ || changes.nodes || changes.ip_pools || changes.service_cidrs ||
-                   !changes.services.empty();
+                   !changes.services.empty() || built.own_prefixes != own_prefixes_;
   if (!due || !started_) return;
-  routes_.learn(store, changes);
+  own_prefixes_ = built.own_prefixes;
+  routes_.learn(built.store, changes, own_prefixes_);
   // What a crash has left behind stays until it is known what is wanted.
-  learned_ = store.synced;
+  learned_ = built.store.synced;
   if (learned_) routes_.settle(mirror_);
 }
 

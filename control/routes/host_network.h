@@ -31,10 +31,17 @@ class HostNetwork {
   void stop();
 
   [[nodiscard]] const LinuxState& state() const { return mirror_.state(); }
-  // After a build from these: routes into podwire follow, and Linux looks for the neighbours.
-  void follow(const Store& store, const Changes& changes, const tables::ServiceTable& services,
-              const std::vector<Attachment>& pods,
-              const std::vector<net::Address>& wanted_neighbours);
+  // What a build was made from, and what came of it.
+  struct Built {
+    const Store& store;
+    const Changes& changes;
+    const tables::ServiceTable& services;
+    const std::vector<Attachment>& pods = {};
+    const std::vector<net::Prefix>& own_prefixes = {};  // State's
+    const std::vector<net::Address>& wanted_neighbours = {};
+  };
+  // Routes into podwire follow, and Linux looks for the neighbours.
+  void follow(const Built& built);
   // A worker holds a packet for this neighbour (observe::Event::neighbour_wanted).
   void resolve(const net::Address& neighbour) { mirror_.resolve(neighbour); }
 
@@ -44,6 +51,7 @@ class HostNetwork {
   HostRoutes routes_;
   NodePorts node_ports_;
   std::function<void()> changed_;
+  std::vector<net::Prefix> own_prefixes_;
   bool started_ = false;
   bool learned_ = false;  // every object has been seen once: wanted routes are complete
 };

@@ -20,11 +20,19 @@ bool covered(const std::set<net::Prefix>& ranges, const net::Prefix& prefix) {
 
 }  // namespace
 
-void HostRoutes::learn(const Store& store, const Changes& changes) {
+void HostRoutes::learn(const Store& store, const Changes& changes,
+                       const std::vector<net::Prefix>& own) {
+  own_ = own;
   if (changes.nodes || changes.ip_pools || changes.service_cidrs || !learned_) {
     learned_ = true;
     ranges_ = service_ranges_ = build::service_ranges(config_, store);
-    for (const auto& [name, pool] : store.ip_pools) ranges_.insert(pool.cidr);
+    pools_.clear();
+    encapsulating_.clear();
+    for (const auto& [name, pool] : store.ip_pools) {
+      ranges_.insert(pool.cidr);
+      pools_.insert(pool.cidr);
+      if (pool.ipip != kube::TunnelMode::never) encapsulating_.insert(pool.cidr);
+    }
     for (const auto& [name, node] : store.nodes) {
       for (const net::Prefix& range : node.pod_cidrs) {
         if (!covered(ranges_, range)) ranges_.insert(range);
@@ -34,6 +42,7 @@ void HostRoutes::learn(const Store& store, const Changes& changes) {
     if (self != store.nodes.end()) {
       node_v4_ = build::internal_ip(self->second, net::Family::v4);
       node_v6_ = build::internal_ip(self->second, net::Family::v6);
+      tunnel_v4_ = build::tunnel_address(self->second, store);
     }
   }
   for (const std::string& name : changes.services) {
@@ -57,6 +66,9 @@ void HostRoutes::learn(const Store& store, const Changes& changes) {
 
 std::set<net::Prefix> HostRoutes::wanted() const {
   std::set<net::Prefix> all = ranges_;
+  for (const net::Prefix& prefix : own_) {
+    if (tunnel_v4_ && prefix != net::Prefix::host(*tunnel_v4_)) all.insert(prefix);
+  }
   for (const auto& item : users_) {
     const net::Address& ip = item.first;
     const bool inside = std::any_of(service_ranges_.begin(), service_ranges_.end(),
@@ -77,10 +89,43 @@ HostRoutes::Preferred HostRoutes::preferred_sources(const LinuxState& linux_stat
     auto& chosen = family == net::Family::v4 ? preferred.v4 : preferred.v6;
     for (const LinuxAddress& a : linux_state.host_tap_addresses) {
       if (a.address.family() != family || a.address.is_link_local()) continue;
+      if (is_tunnel_address(a)) continue;
       if (!chosen || (node && a.address == *node)) chosen = a.address;
     }
   }
   return preferred;
+}
+
+// Nobody else puts single addresses of pools there.
+bool HostRoutes::is_tunnel_address(const LinuxAddress& address) const {
+  return address.length == 32 && std::ranges::any_of(pools_, [&](const net::Prefix& pool) {
+           return pool.contains(address.address);
+         });
+}
+
+bool HostRoutes::settle_tunnel_address(const LinuxState& linux_state, int device) {
+  bool there = false;
+  for (const LinuxAddress& a : linux_state.host_tap_addresses) {
+    if (!is_tunnel_address(a)) continue;
+    if (a.address == tunnel_v4_) {
+      there = true;
+      continue;
+    }
+    const auto gone = remove_address(*netlink_, a, device);
+    if (!gone && netlink_->last_error() != EADDRNOTAVAIL) {
+      log(LogLevel::warning, "tunnel address " + a.address.to_string() +
+                                 " cannot be removed: " + gone.error().message);
+    }
+  }
+  if (there || !tunnel_v4_) return there;
+  // With the scope of a link it is no one's source but that of routes which name it, and stays here
+  // when the node's addresses go back to the uplink.
+  const LinuxAddress address{*tunnel_v4_, 32};
+  if (const auto put = put_address(*netlink_, address, device, RT_SCOPE_LINK); !put) {
+    log(LogLevel::warning, "tunnel address " + tunnel_v4_->to_string() +
+                               " cannot be put on the host tap: " + put.error().message);
+  }
+  return false;
 }
 
 bool HostRoutes::open() {
@@ -139,10 +184,12 @@ void HostRoutes::remove(const net::Prefix& prefix, int device) {
 void HostRoutes::settle(const Mirror& mirror) {
   const int device = mirror.host_tap_index();
   if (device == 0 || !open()) return;
+  const bool tunnels = settle_tunnel_address(mirror.state(), device);
   const Preferred preferred = preferred_sources(mirror.state());
   const std::set<net::Prefix> all = wanted();
   for (const net::Prefix& prefix : all) {
-    const auto& source = prefix.family() == net::Family::v4 ? preferred.v4 : preferred.v6;
+    auto source = prefix.family() == net::Family::v4 ? preferred.v4 : preferred.v6;
+    if (tunnels && encapsulating_.contains(prefix)) source = tunnel_v4_;
     const auto held = mirror.own_routes().find(prefix);
     if (held == mirror.own_routes().end() || held->second != source) put(prefix, source, device);
   }

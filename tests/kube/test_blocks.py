@@ -14,6 +14,7 @@ from cluster import ADDRESS, PORT
 
 KINDS = ("IPPool", "BlockAffinity", "IPAMBlock", "IPAMHandle", "IPAMConfig", "IPReservation")
 ROUNDS = 100
+TUNNEL = "projectcalico.org/IPv4IPIPTunnelAddr"
 
 
 class BlockNode(lab.Node):
@@ -225,6 +226,9 @@ class Blocks(case.Case):
                                "node": "node-a", "namespace": "default", "pod": "old"}}]})
         node = self.node("node-a")
         self.assertEqual(node.add(self.container("new")), "10.77.0.11")
+        self.addCleanup(self.forget_tunnel_address, "node-a")
+        self.eventually(lambda: self.tunnel_address("node-a") == "10.77.0.8",
+                        "the tunnel address of before on the Node")
         self.container("old")
         node.delete("old")
         self.assertEqual(self.allocations(), {"10.77.0.8": "ipip-tunnel-addr-node-a",
@@ -262,6 +266,40 @@ class Blocks(case.Case):
         for node in a, b:
             missing, counters = node.ledger_difference()
             self.assertEqual(missing, 0, counters)
+
+    def tunnel_address(self, node):
+        return self.admin.get("Node", node)["metadata"].get("annotations", {}).get(TUNNEL)
+
+    def forget_tunnel_address(self, node):
+        self.admin.patch("Node", node, {"metadata": {"annotations": {TUNNEL: None}}})
+
+    def test_a_node_speaks_from_its_tunnel_address(self):
+        """Where the pool encapsulates: out of a block, on the Node, on the host tap; a pod of the
+        other node answers it. Given back when the pool does so no longer."""
+        self.make_pool("10.77.0.0/24", 28, ipipMode="Always")
+        nodes = self.two_nodes_on_a_wire()
+        for node in nodes:
+            self.addCleanup(self.forget_tunnel_address, node.name)
+        ours = {node.name: self.eventually(lambda: self.tunnel_address(node.name),
+                                           f"a tunnel address of {node.name}") for node in nodes}
+        handles = {f"ipip-tunnel-addr-{name}": address for name, address in ours.items()}
+        self.assertEqual({handle: address for address, handle in self.allocations().items()},
+                         handles)
+        a, b = nodes
+        pod = b.add(self.container("two"))
+
+        def way():
+            return netns.run(a.namespace, ["ip", "route", "get", pod]).stdout
+        self.eventually(lambda: f"src {ours['node-a']} " in way(), "the source of node-a itself")
+        self.eventually(lambda: netns.run(a.namespace, [
+            "ping", "-c", "1", "-W", "1", pod]).returncode == 0, f"an answer of {pod}")
+        # And the other way: whoever hears of node-a's tunnel address finds it.
+        self.answers(ours["node-a"], "two")
+        self.admin.patch("IPPool", "pool", {"spec": {"ipipMode": "Never"}})
+        self.eventually(lambda: not any(map(self.tunnel_address, ours)), "both to be given back")
+        self.assertEqual(set(self.allocations().values()), {"podwire.two"})
+        self.assertEqual(self.handles(), {"podwire.two"})
+        self.eventually(lambda: f"src {a.addresses[4]} " in way(), "the node's own address again")
 
     def attach(self, node, name, **annotations):
         """A Pod with these annotations of Calico's, and the address that node gives it."""

@@ -17,7 +17,8 @@ import time
 
 import netns
 import sctp
-from lab import Capture, HOST_HTTP_PORT, HTTP_PORT, NODE_ADDRESSES, OUTSIDE
+from lab import (Capture, HOST_HTTP_PORT, HTTP_PORT, NODE_ADDRESSES, OUTSIDE,
+                 TUNNEL_ADDRESSES)
 
 SERVICES = {  # by name: the cluster addresses of conf/examples/two-nodes/services.yaml
     name: {4: f"10.96.0.{n}", 6: f"fd00:10:96::{n}"}
@@ -133,10 +134,20 @@ def ip_header(frame):
 
 def pod_to_pod_across_nodes(lab, family):
     """IPv4 in IPIP between the node addresses both ways; IPv6 as it is."""
+    return to_web_b(lab, family, "client-a", lab.pods["client-a"].addresses[family])
+
+
+def node_to_pod_across_nodes(lab, family):
+    """The node itself: IPv4 from its tunnel address, so that the answer is in IPIP, too."""
+    client = TUNNEL_ADDRESSES["node-a"] if family == 4 else NODE_ADDRESSES["node-a"][6]
+    return f"from {client}, " + to_web_b(lab, family, "node-a", client)
+
+
+def to_web_b(lab, family, who, client):
     a, b = NODE_ADDRESSES["node-a"][family], NODE_ADDRESSES["node-b"][family]
-    client, web = (lab.pods[p].addresses[family] for p in ("client-a", "web-b"))
+    web = lab.pods["web-b"].addresses[family]
     with Capture(lab, "node-a") as capture:
-        answer = curl(lab, "client-a", web)
+        answer = curl(lab, who, web)
         need(answer["pod"] == "web-b" and answer["client"] == client,
              f"{answer['pod']} sees {answer['client']}")
         ways = ((a, b, client, web), (b, a, web, client))
@@ -169,12 +180,11 @@ def internet_checksum(data):
 
 
 def node_to_pod(lab, family):
-    for pod in ("web-a", "web-b"):
-        answer = curl(lab, "node-a", lab.pods[pod].addresses[family])
-        need(answer["pod"] == pod, f"answer is from {answer['pod']}")
-        need(answer["client"] == NODE_ADDRESSES["node-a"][family],
-             f"{pod} sees {answer['client']} as its client")
-    return "own and remote pod see the node's address"
+    answer = curl(lab, "node-a", lab.pods["web-a"].addresses[family])
+    need(answer["pod"] == "web-a", f"answer is from {answer['pod']}")
+    need(answer["client"] == NODE_ADDRESSES["node-a"][family],
+         f"web-a sees {answer['client']} as its client")
+    return "its own pod sees the node's address"
 
 
 def pod_to_node(lab, family):
@@ -687,6 +697,7 @@ BOTH = [
     ("node to pod", node_to_pod),
     ("pod to node", pod_to_node),
     ("node to Service", node_to_service),
+    ("node to a pod across nodes", node_to_pod_across_nodes),
     ("node to outside and back", node_to_outside),
     ("pod to outside, masqueraded", pod_to_outside_masqueraded),
     ("ClusterIP uses all backends", cluster_ip_all_backends),

@@ -34,6 +34,7 @@ BUILD = Path(os.environ.get("LAB_BUILD", ROOT / "build"))
 OUTSIDE = {4: "172.18.0.100", 6: "fd00:172:18::100"}
 NODE_ADDRESSES = {"node-a": {4: "172.18.0.11", 6: "fd00:172:18::11"},
                   "node-b": {4: "172.18.0.12", 6: "fd00:172:18::12"}}
+TUNNEL_ADDRESSES = {"node-a": "10.244.1.250", "node-b": "10.244.2.250"}
 # Reached from outside through node-a: where external and load-balancer addresses would be routed.
 PUBLIC_RANGES = ["203.0.113.0/24", "fd00:203:113::/64"]
 SERVICE_RANGES = ["10.96.0.0/16", "fd00:10:96::/112"]

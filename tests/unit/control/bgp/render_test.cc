@@ -97,6 +97,7 @@ void annotate(Cluster& c, const char* node, const char* annotations) {
   const auto& given = std::get<kube::Node>(*read);
   changed.bgp_v4 = given.bgp_v4;
   changed.as_number = given.as_number;
+  changed.tunnel_v4 = given.tunnel_v4;
   changed.reflector = given.reflector;
   c.writer.put(changed);
 }
@@ -463,6 +464,20 @@ const std::vector<Case>& cases() {
          },
          {"function podwire_export_v4() / if net ~ [ 10.244.0.0/16+ ] then reject"},
          {"function podwire_export_v4() / if net ~ [ 10.244.0.0/16+ ] then accept"}},
+        {"a tunnel address: the source of Linux's routes into pools that encapsulate",
+         [](Cluster& c) {
+           c.calico("IPPool",
+                    R"({"metadata":{"name":"v4"},
+                      "spec":{"cidr":"10.244.0.0/16","ipipMode":"CrossSubnet"}})");
+           annotate(c, "n2", R"({"projectcalico.org/IPv4IPIPTunnelAddr":"10.244.2.9"})");
+         },
+         // Once Linux has it; Linux refuses a source that is not its own.
+         [](Cluster& c) {
+           c.linux_state.host_tap_addresses.push_back({*net::Address::parse("10.244.2.9"), 32});
+         },
+         {"filter podwire_to_linux_v4 / if net ~ [ 10.244.0.0/16+ ] then krt_prefsrc = "
+          "10.244.2.9"},
+         {}},
         {"a pool that is disabled",
          kNothing,
          [](Cluster& c) {

@@ -347,6 +347,26 @@ status: {addresses: [{type: InternalIP, address: 192.168.0.4}]}
   EXPECT_EQ(to("10.1.2.9").gateway, ip("192.168.0.2"));
 }
 
+TEST_F(Routes, TunnelAddressesLeadToTheirNodesAndOwnOnesHere) {
+  pool("Always");
+  neighbour("192.168.0.2", "02:00:00:00:00:22");
+  const auto annotated = [&](const char* name, const char* tunnel, const char* ip) {
+    cluster.apply(std::string("apiVersion: v1\nkind: Node\nmetadata: {name: ") + name +
+                  ", annotations: {projectcalico.org/IPv4IPIPTunnelAddr: " + tunnel +
+                  "}}\nstatus: {addresses: [{type: InternalIP, address: " + ip + "}]}\n");
+  };
+  annotated("n1", "10.1.77.1", "192.168.0.1");
+  annotated("n2", "10.1.77.2", "192.168.0.2");
+  EXPECT_EQ(to("10.1.77.1").kind, NextHopKind::host);
+  EXPECT_EQ(to("10.1.77.2").kind, NextHopKind::tunnel);
+  EXPECT_EQ(to("10.1.77.2").tunnel_destination, ip("192.168.0.2").v4());
+  EXPECT_EQ(own_prefixes("n1", cluster.store, {}), std::vector{prefix("10.1.77.1/32")});
+  pool("Never");  // then it is nobody's
+  cluster.build();
+  EXPECT_EQ(cluster.built.snapshot->routes->prefixes.exact(prefix("10.1.77.2/32")), nullptr);
+  EXPECT_EQ(own_prefixes("n1", cluster.store, {}), std::vector<net::Prefix>{});
+}
+
 TEST_F(Routes, ServicePrefixesAreNeverLearnedBack) {
   cluster.config.service_ranges = {prefix("10.96.0.0/16")};
   cluster.route("10.96.5.0/24", {{"192.168.0.254"}}, 32, LinuxRoutes::Add::replace, 12);

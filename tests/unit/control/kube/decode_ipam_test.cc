@@ -30,13 +30,15 @@ TEST(DecodeIpPool, ReadsWhoMayTakeFromIt) {
   EXPECT_FALSE(pool.namespaces.matches({}));
   EXPECT_TRUE(pool.manual);
   EXPECT_FALSE(pool.for_pods);
+  EXPECT_TRUE(pool.for_tunnels);
   EXPECT_TRUE(pool.disable_bgp_export);
   const auto bare = decoded_calico<IpPool>("IPPool", R"({"cidr": "10.0.0.0/16"})");
   EXPECT_TRUE(bare.nodes.matches({}) && bare.namespaces.matches({}) && bare.for_pods);
+  EXPECT_TRUE(bare.for_tunnels);
   EXPECT_FALSE(bare.disable_bgp_export || bare.manual);
-  EXPECT_TRUE(
-      decoded_calico<IpPool>("IPPool", R"({"cidr": "10.0.0.0/16", "allowedUses": ["Workload"]})")
-          .for_pods);
+  const auto for_pods =
+      decoded_calico<IpPool>("IPPool", R"({"cidr": "10.0.0.0/16", "allowedUses": ["Workload"]})");
+  EXPECT_TRUE(for_pods.for_pods && !for_pods.for_tunnels);
 }
 
 TEST(DecodeBlockAffinity, ReadsStatesAndTypes) {

@@ -113,6 +113,9 @@ const Refusal kRefusals[] = {
      "Node n1: metadata.annotations.projectcalico.org/IPv4Address: \"fd00::2/64\" is not an "
      "address "
      "with its subnet's length, such as 10.0.0.2/24"},
+    {"Node", "/metadata/annotations/projectcalico.org~1IPv4IPIPTunnelAddr", R"("fd00::2")",
+     "Node n1: metadata.annotations.projectcalico.org/IPv4IPIPTunnelAddr: \"fd00::2\" is not an "
+     "IPv4 address"},
     {"Node", "/apiVersion", R"("v2")",
      R"(Node n1: apiVersion: "v2" is not v1, the version of Node that podwire reads)"},
     {"Node", "/apiVersion", "-", "Node n1: apiVersion: is not given"},

@@ -374,7 +374,10 @@ TEST(Mirror, MakesLinuxFindWantedNeighbours) {
     Running node;
     ASSERT_TRUE(node.network->start());
     const Store store;
-    node.network->follow(store, {}, {}, {}, {*net::Address::parse("192.0.2.7")});
+    node.network->follow({.store = store,
+                          .changes = {},
+                          .services = {},
+                          .wanted_neighbours = {*net::Address::parse("192.0.2.7")}});
     const LinuxState& state = node.network->state();
     EXPECT_TRUE(node.until([&] { return state.neighbours.size() == 1; }));
     node.network->resolve(*net::Address::parse("192.0.2.8"));
@@ -404,10 +407,10 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     service.cluster_ips = {*net::Address::parse("10.96.0.10"), *net::Address::parse("10.97.0.10")};
     store.services["default/web"] = service;
     changes.services = {"default/web"};
-    node.network->follow(store, changes, services, {}, {});
+    node.network->follow({store, changes, services});
     EXPECT_EQ(run("ip route show proto 112"), "");  // not before everything is known
     store.synced = true;
-    node.network->follow(store, {}, services, {}, {});
+    node.network->follow({store, {}, services});
     const std::string routes = run("ip route show proto 112");
     const char* rest = " via 169.254.1.1 dev podwire0 src 192.0.2.1 onlink";
     EXPECT_NE(routes.find(std::string("10.244.0.0/16") + rest), std::string::npos) << routes;
@@ -423,11 +426,62 @@ TEST(HostRoutes, FollowObjectsAndLeaveForeignRoutesAlone) {
     store.services.clear();
     Changes gone;
     gone.services = {"default/web"};
-    node.network->follow(store, gone, services, {}, {});
+    node.network->follow({store, gone, services});
     EXPECT_TRUE(node.until([&] { return run("ip route show 10.97.0.10") == ""; }));
     node.network->stop();
     EXPECT_EQ(run("ip route show proto 112"), "");
     EXPECT_NE(run("ip route").find("10.200.0.0/16"), std::string::npos);
+  });
+}
+
+// The node's own traffic to pods elsewhere has the tunnel address; pods here see the node's own.
+TEST(HostRoutes, HaveTheTunnelAddressForTheirSourceIntoPoolsThatEncapsulate) {
+  in_namespace([] {
+    run("ip address add 192.0.2.1/24 dev eth0");
+    Running node;
+    node.config.node_name = "n1";
+    ASSERT_TRUE(node.network->start());
+    Store store;
+    store.synced = true;
+    const tables::ServiceTable services;
+    Changes changes;
+    changes.nodes = changes.ip_pools = true;
+    auto& pool = store.ip_pools["p"];
+    pool.cidr = *net::Prefix::parse("10.244.0.0/16");
+    pool.ipip = kube::TunnelMode::always;
+    store.ip_pools["plain"].cidr = *net::Prefix::parse("10.50.0.0/16");
+    auto& self = store.nodes["n1"];
+    self.internal_ips = {*net::Address::parse("192.0.2.1")};
+    self.tunnel_v4 = net::Address::parse("10.244.1.200");
+    const std::vector own{*net::Prefix::parse("10.244.1.0/24")};
+    const auto follow = [&] {
+      node.network->follow(
+          {.store = store, .changes = changes, .services = services, .own_prefixes = own});
+    };
+    const auto source_to = [](const std::string& address) {
+      const std::string way = run("ip route get " + address + " 2>&1 || true");
+      const auto at = way.find("src ");
+      return at == std::string::npos ? way : way.substr(at + 4, way.find(' ', at + 4) - at - 4);
+    };
+    follow();
+    EXPECT_TRUE(node.until([&] { return source_to("10.244.7.7") == "10.244.1.200"; }));
+    EXPECT_NE(run("ip address show podwire0").find("inet 10.244.1.200/32 scope link"),
+              std::string::npos);
+    EXPECT_EQ(source_to("10.244.1.7"), "192.0.2.1");
+    EXPECT_EQ(source_to("10.50.0.7"), "192.0.2.1");
+    self.tunnel_v4 = net::Address::parse("10.244.1.201");
+    follow();
+    EXPECT_TRUE(node.until([&] { return source_to("10.244.7.7") == "10.244.1.201"; }));
+    EXPECT_EQ(run("ip address show podwire0").find("10.244.1.200"), std::string::npos);
+    // Moved with nothing: what goes back to the uplink is what was its own.
+    node.network->stop();
+    EXPECT_EQ(run("ip address show eth0").find("10.244.1.201"), std::string::npos);
+    ASSERT_TRUE(node.network->start());
+    pool.ipip = kube::TunnelMode::never;
+    follow();
+    EXPECT_TRUE(node.until([&] { return source_to("10.244.7.7") == "192.0.2.1"; }));
+    EXPECT_EQ(run("ip address show podwire0").find("10.244.1.201"), std::string::npos);
+    node.network->stop();
   });
 }
 
@@ -450,10 +504,10 @@ TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
     };
     const std::string v4 = "set inet podwire-podwire0 ports4";
     serve("0.0.0.0", 30080, 6);
-    node.network->follow(store, {}, services, {}, {});
+    node.network->follow({store, {}, services});
     EXPECT_EQ(listed(v4), "");  // not before everything is known
     store.synced = true;
-    node.network->follow(store, {}, services, {}, {});
+    node.network->follow({store, {}, services});
     EXPECT_NE(listed(v4).find("elements = { tcp . 30080 }"), std::string::npos) << listed(v4);
     const std::string addresses = listed("set inet podwire-podwire0 addresses4");
     EXPECT_NE(addresses.find("elements = { 192.0.2.1 }"), std::string::npos) << addresses;
@@ -461,7 +515,7 @@ TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
     serve("::", 30081, 132);
     Changes changes;
     changes.services = {"default/web"};
-    node.network->follow(store, changes, services, {}, {});
+    node.network->follow({store, changes, services});
     EXPECT_NE(listed(v4).find("udp . 30007"), std::string::npos) << listed(v4);
     EXPECT_NE(listed("set inet podwire-podwire0 ports6").find("{ sctp . 30081 }"),
               std::string::npos);
@@ -469,11 +523,11 @@ TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
     Attachment pod;
     pod.ips = {*net::Address::parse("10.0.0.5"), *net::Address::parse("fd00::5")};
     pod.host_ports = {{net::Address::parse("127.0.0.1"), 6, 8080, 80}, {std::nullopt, 17, 53, 53}};
-    node.network->follow(store, {}, services, {pod}, {});
+    node.network->follow({store, {}, services, {pod}});
     const std::string output = listed("chain inet podwire-podwire0 output");
     const auto single = output.find("ip daddr 127.0.0.1 tcp dport 8080 dnat ip to 10.0.0.5:80");
     EXPECT_LT(single, output.find("@addresses4")) << output;
-    node.network->follow(store, {}, services, {}, {});
+    node.network->follow({store, {}, services});
     EXPECT_EQ(listed("chain inet podwire-podwire0 output").find("10.0.0.5"), std::string::npos);
     node.network->stop();
     EXPECT_EQ(run("nft list tables"), "");
