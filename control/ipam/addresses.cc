@@ -52,7 +52,8 @@ Addresses::Addresses(State& state, LoopHooks hooks, Block::Reserved reserved)
       journal_(state.config.state_dir),
       blocks_(
           state.store, state.config.node_name, [this] { return client(); }, std::move(reserved)),
-      tunnel_(state, hooks_, blocks_, [this] { return client(); }) {}
+      tunnel_(state, hooks_, blocks_, [this] { return client(); }),
+      leaks_(state, blocks_) {}
 
 ObjectClient* Addresses::client() const {
   return state_.object_source == nullptr ? nullptr : state_.object_source->client();
@@ -234,30 +235,10 @@ void Addresses::watch_leaks() {
 
 void Addresses::collect_leaks(std::chrono::steady_clock::duration age) {
   if (!state_.store.synced || !from_blocks()) return;
-  const auto now = std::chrono::steady_clock::now();
   std::set<std::string> in_use;
   for (const Attachment& attachment : state_.attachments) in_use.insert(attachment.handle);
   for (const auto& [name, handle] : under_way_) in_use.insert(handle);
-  std::map<std::string, std::vector<net::Address>> suspected;
-  for (const auto& [block_name, block] : state_.store.ipam_blocks) {
-    for (const kube::IpamBlock::Allocation& one : block.allocations) {
-      if (one.node != state_.config.node_name || one.pod.empty() || in_use.contains(one.handle)) {
-        continue;
-      }
-      const auto pod = state_.store.pods.find(one.pod);
-      const bool has_it = pod != state_.store.pods.end() &&
-                          std::ranges::find(pod->second.ips, one.address) != pod->second.ips.end();
-      if (!has_it) suspected[one.handle].push_back(one.address);
-    }
-  }
-  std::erase_if(suspects_, [&](const auto& suspect) { return !suspected.contains(suspect.first); });
-  for (const auto& [handle, addresses] : suspected) {
-    const auto since = suspects_.try_emplace(handle, now).first->second;
-    if (now - since < age) continue;
-    log(LogLevel::warning, "addresses that nobody has any more are given back",
-        "handle=" + handle + " first=" + addresses.front().to_string());
-    blocks_.release({handle, addresses}, nullptr);
-  }
+  leaks_.collect(in_use, age);
 }
 
 }  // namespace podwire::control

@@ -14,6 +14,7 @@
 #include "control/cni/protocol.h"
 #include "control/ipam/block_ipam.h"
 #include "control/ipam/journal.h"
+#include "control/ipam/leaks.h"
 #include "control/ipam/pools.h"
 #include "control/ipam/tunnel_address.h"
 #include "control/loop_hooks.h"
@@ -58,8 +59,7 @@ class Addresses {
   // Keeps this node's tunnel address; after each change of the objects.
   void follow();
 
-  // Addresses of this node that no attachment, no note and no Pod has for `age` are given back.
-  // Called each minute; tests call it with an age of their own.
+  // Leaks::collect(). Called each minute; tests call it with an age of their own.
   void collect_leaks(std::chrono::steady_clock::duration age);
 
  private:
@@ -80,8 +80,8 @@ class Addresses {
   Journal journal_;
   BlockIpam blocks_;
   TunnelAddress tunnel_;
+  Leaks leaks_;
   std::map<cni::AttachmentName, std::string> under_way_;  // taking or giving back: handles
-  std::map<std::string, std::chrono::steady_clock::time_point> suspects_;  // handles: since when
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };
 

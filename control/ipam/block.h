@@ -62,6 +62,7 @@ class Block {
   unsigned release(const std::string& handle);
   // To be written: its sequence number has moved.
   const nlohmann::json& changed();
+  void forget_affinity() { object_["spec"].erase("affinity"); }
   void mark_deleted() { object_["spec"]["deleted"] = true; }
   [[nodiscard]] const nlohmann::json& object() const { return object_; }
 

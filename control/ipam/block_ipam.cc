@@ -80,6 +80,12 @@ void BlockIpam::pump() {
     freeings_.pop_front();
     return free_handle(freeing);
   }
+  if (waiters_.empty() && !disownings_.empty()) {
+    busy_ = true;
+    const DisowningPtr disowning = std::move(disownings_.front());
+    disownings_.pop_front();
+    return disown_now(disowning);
+  }
   if (waiters_.empty()) return;
   busy_ = true;
   const auto turn = std::make_shared<Turn>();

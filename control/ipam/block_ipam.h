@@ -61,6 +61,11 @@ class BlockIpam {
   // `done` says whether nothing of it is left.
   void release(Release what, std::function<void(bool done)> done);
 
+  // Ends a node's affinity to a block, and the block where it is empty: of a node that is gone and
+  // has no address in it any more. What cannot be done is left as it is; asked again, it goes on.
+  //   BlockAffinity pendingDeletion ─ IPAMBlock without affinity, or gone ─ BlockAffinity gone
+  void disown(const std::string& node, const net::Prefix& cidr);
+
  private:
   struct Waiter {
     Ask ask;
@@ -73,8 +78,11 @@ class BlockIpam {
   using TurnPtr = std::shared_ptr<Turn>;
   struct Freeing;
   using FreeingPtr = std::shared_ptr<Freeing>;
+  struct Disowning;
+  using DisowningPtr = std::shared_ptr<Disowning>;
   using Answer = ObjectClient::Answer;
   using Then = void (BlockIpam::*)(const TurnPtr&, Answer);
+  using DisownStep = void (BlockIpam::*)(const DisowningPtr&, Answer);
 
   void pump();
   void finished();
@@ -125,6 +133,15 @@ class BlockIpam {
   void end_handle(const FreeingPtr& freeing);
   void end(const FreeingPtr& freeing, bool done);
 
+  void disown_now(const DisowningPtr& disowning);
+  ObjectClient::Done call(const DisowningPtr& disowning, DisownStep step);
+  void lost_affinity_read(const DisowningPtr& disowning, Answer answer);
+  void lost_affinity_marked(const DisowningPtr& disowning, Answer answer);
+  void lost_block_read(const DisowningPtr& disowning, Answer answer);
+  void lost_block_marked(const DisowningPtr& disowning, Answer answer);
+  void lost_block_gone(const DisowningPtr& disowning, Answer answer);
+  void end_affinity(const DisowningPtr& disowning);
+
   const Store& store_;
   std::string node_;
   std::function<ObjectClient*()> client_;
@@ -132,6 +149,7 @@ class BlockIpam {
   std::set<net::Prefix> own_;  // confirmed by us, perhaps not in the store yet
   std::deque<Waiter> waiters_;
   std::deque<FreeingPtr> freeings_;
+  std::deque<DisowningPtr> disownings_;
   bool busy_ = false;
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };

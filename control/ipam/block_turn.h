@@ -33,6 +33,12 @@ inline bool is_failure(const ObjectClient::Answer& answer, Why why) {
 // libcalico-go tries 100 times (datastoreRetries).
 inline constexpr unsigned kMostTries = 100;
 
+struct BlockIpam::Disowning {
+  std::string node;
+  net::Prefix cidr;
+  nlohmann::json affinity;
+};
+
 struct BlockIpam::Freeing {
   Release what;
   std::function<void(bool)> told;
