@@ -368,6 +368,9 @@ tl::expected<void, Reply> Attacher::choose_kind(const cni::Request& request, con
   const auto chosen = choose_port(wish, place);
   if (!chosen) return refuse(Code::config, chosen.error().message);
   fresh.kind = *chosen;
+  if (const auto good = check_socket_place(fresh.kind); !good) {
+    return refuse(Code::config, good.error().message);
+  }
   if (wish.mtu != 0) fresh.mtu = wish.mtu;
   for (const Attachment& other : state_.attachments) {
     const std::string& socket = fresh.kind.socket;

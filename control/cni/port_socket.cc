@@ -60,15 +60,17 @@ Result<void> make_folder_of(const PodPort& port) {
 }
 
 // Where everybody may write, anybody can be the other side.
-Result<void> check_folder_of(const PodPort& port) {
-  const std::string folder = parent_of(port.socket);
-  struct stat info {};
-  if (lstat(folder.c_str(), &info) != 0) {
-    return fail("port.socket: folder " + folder + ": " + last_error());
-  }
+Result<void> check_closed(const std::string& folder, const struct stat& info) {
   if (!S_ISDIR(info.st_mode)) return fail("port.socket: " + folder + " is no folder");
   if ((info.st_mode & 0002) == 0) return {};
   return fail("port.socket: everybody may write to " + folder + "; choose another folder");
+}
+
+Result<void> check_folder_of(const PodPort& port) {
+  const std::string folder = parent_of(port.socket);
+  struct stat info {};
+  if (lstat(folder.c_str(), &info) == 0) return check_closed(folder, info);
+  return fail("port.socket: folder " + folder + ": " + last_error());
 }
 
 Result<std::shared_ptr<io::Port>> open_on_socket(DataplaneLink& dataplane, const Attachment& of) {
@@ -102,6 +104,14 @@ bool clear_folder(const std::string& folder) {
 }
 
 }  // namespace
+
+Result<void> check_socket_place(const PodPort& port) {
+  if (port.socket.empty() || is_abstract(port)) return {};
+  const std::string folder = parent_of(port.folder.empty() ? port.socket : port.folder);
+  struct stat info {};
+  if (lstat(folder.c_str(), &info) != 0) return {};
+  return check_closed(folder, info);
+}
 
 Result<std::shared_ptr<io::Port>> open_socket_port(DataplaneLink& dataplane, const Attachment& of) {
   const PodPort& port = of.kind;

@@ -11,6 +11,9 @@
 
 namespace podwire::control {
 
+// The place that the network's configuration chose: the error says that everybody may write there,
+// or that it is no folder. One that is not there yet is open_socket_port()'s to make or to miss.
+Result<void> check_socket_place(const PodPort& port);
 // Makes the folder when it is podwire's to make, and the port, which is down until its peer comes.
 // The error names the socket or the folder; nothing is left behind.
 Result<std::shared_ptr<io::Port>> open_socket_port(DataplaneLink& dataplane, const Attachment& of);

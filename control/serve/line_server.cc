@@ -48,8 +48,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void start() {
     if (!peer_is_trusted()) {
-      send(server_->refusal("only root may use " + server_->options.path));
-      return;
+      return refuse("only root may use " + server_->options.path);
     }
     arm();
     read_more();
@@ -103,8 +102,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     line_.append(chunk_.data(), size);
     const auto end = line_.find('\n', seen);
     if ((end == std::string::npos ? line_.size() : end) > server_->options.longest_line) {
-      return send(server_->refusal("a request is at most " +
-                                   std::to_string(server_->options.longest_line) + " bytes long"));
+      return refuse("a request is at most " + std::to_string(server_->options.longest_line) +
+                    " bytes long");
     }
     if (end == std::string::npos) return read_more();
     line_.resize(end);
@@ -115,6 +114,29 @@ class Connection : public std::enable_shared_from_this<Connection> {
         self->send(std::move(reply));
       }
     });
+  }
+
+  void refuse(const std::string& sentence) {
+    reply_ = server_->refusal(sentence) + '\n';
+    arm();
+    asio::async_write(socket_, asio::buffer(reply_),
+                      [self = shared_from_this()](error_code error, std::size_t) {
+                        if (self->server_ == nullptr) return;
+                        if (error) return self->finish();
+                        self->socket_.shutdown(Socket::shutdown_send, error);
+                        self->see_off();
+                      });
+  }
+
+  // Until the peer hangs up, or its time is over: closed with something unread, the socket would
+  // tell it of a reset and not why.
+  void see_off() {
+    socket_.async_read_some(asio::buffer(chunk_),
+                            [self = shared_from_this()](error_code error, std::size_t) {
+                              if (self->server_ == nullptr) return;
+                              if (error) return self->finish();
+                              self->see_off();
+                            });
   }
 
   void send(std::string reply) {

@@ -559,6 +559,32 @@ TEST_F(AttacherTest, PortThatCannotBeOpenedLeavesNothing) {
   expect_nothing_left();
 }
 
+TEST_F(AttacherTest, SocketWhereEverybodyMayWriteIsNoPlace) {
+  const std::string open = bench.folder.path + "/open", closed = bench.folder.path + "/closed";
+  for (const auto& folder : {open, closed}) std::filesystem::create_directories(folder);
+  std::filesystem::permissions(open, std::filesystem::perms::all);
+  std::ofstream(bench.folder.path + "/file") << "x";
+  const auto answer = [&](const std::string& socket) {
+    auto add = request("ADD");
+    add.wishes.port.kind = "memif";
+    add.wishes.port.socket = socket;
+    return ask(add);
+  };
+  for (const char* within : {"/m.sock", "/"}) {
+    const Reply reply = answer(open + within);
+    EXPECT_EQ(reply.code, Code::config);
+    EXPECT_EQ(reply.message,
+              "port.socket: everybody may write to " + open + "; choose another folder");
+    expect_nothing_left();
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(open));
+  EXPECT_EQ(answer(bench.folder.path + "/file/m.sock").code, Code::config);
+  // What is not there may come: another time.
+  EXPECT_EQ(answer(bench.folder.path + "/later/m.sock").code, Code::try_later);
+  expect_nothing_left();
+  EXPECT_EQ(answer(closed + "/m.sock").code, Code::ok);
+}
+
 TEST_F(AttacherTest, HostPortIsOnePods) {
   auto add = request("ADD", "c1", "");
   add.wishes.port_mappings = {{"127.0.0.1", "TCP", 8080, 80}};

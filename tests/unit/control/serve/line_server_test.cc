@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/asio.hpp>
@@ -94,6 +95,55 @@ TEST_F(LineServerTest, RefusesALineThatIsTooLong) {
   EXPECT_EQ(talk("0123456789\n"), "<0123456789>\n");
   EXPECT_EQ(talk("0123456789x\n"), "refused: a request is at most 10 bytes long\n");
   EXPECT_EQ(talk("0123456789x"), "refused: a request is at most 10 bytes long\n");
+}
+
+// What another user gets: how connecting fails, or all that it reads.
+std::string as_nobody(const std::string& path) {
+  int answer[2];
+  EXPECT_EQ(pipe(answer), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    std::string text = "is still root";
+    if (setgid(kNobody) == 0 && setuid(kNobody) == 0) {
+      const int descriptor = socket(AF_UNIX, SOCK_STREAM, 0);
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+      if (connect(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+        text = std::strerror(errno);
+      } else {
+        text.clear();
+        (void)!send(descriptor, "x\n", 2, MSG_NOSIGNAL);
+        char byte = 0;
+        while (read(descriptor, &byte, 1) == 1) text += byte;
+      }
+    }
+    (void)!write(answer[1], text.data(), text.size());
+    _exit(0);
+  }
+  close(answer[1]);
+  std::string text;
+  for (char byte = 0; read(answer[0], &byte, 1) == 1;) text += byte;
+  close(answer[0]);
+  EXPECT_EQ(waitpid(child, nullptr, 0), child);
+  return text;
+}
+
+// The socket's mode keeps others out; where it does not, their credentials do.
+TEST_F(LineServerTest, ServesRootAlone) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
+  bool asked = false;
+  serve({}, [&](const std::string& line, const LineServer::Reply& reply) {
+    asked = true;
+    reply(line);
+  });
+  ASSERT_EQ(chmod(folder.path.c_str(), 0755), 0);
+  EXPECT_EQ(as_nobody(path()), std::strerror(EACCES));
+  ASSERT_EQ(chmod(path().c_str(), 0666), 0);
+  EXPECT_EQ(as_nobody(path()), "refused: only root may use " + path() + "\n");
+  EXPECT_FALSE(asked);
+  EXPECT_EQ(talk("y\n"), "y\n");
 }
 
 TEST_F(LineServerTest, ClosesASilentConnection) {
