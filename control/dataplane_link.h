@@ -55,7 +55,8 @@ class DataplaneLink {
   virtual std::size_t reclaim() = 0;
 
   virtual Result<std::shared_ptr<io::Port>> open_tap(const TapRequest& request) = 0;
-  // Ends the device when it is persistent: after this the pod has no interface. Idempotent.
+  // Ends the device when it is persistent: after this the pod has no interface. Idempotent. Any
+  // thread: the kernel takes some 20 ms.
   virtual Result<void> remove_tap(const std::string& netns, const std::string& interface) = 0;
   // The port ends, and its socket with it, when the last reference goes. It is up() while a peer is
   // connected, so it is down at first.

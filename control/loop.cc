@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "control/apiserver/source.h"
+#include "control/background.h"
 #include "control/bgp/speaker.h"
 #include "control/change_log.h"
 #include "control/denial_log.h"
@@ -40,7 +41,7 @@ class Loop::Control final : public ObjectSink {
       : state_{config, dataplane},
         publisher_(io_, state_, store_,
                    [this](const auto& changes, const auto& wanted) { published(changes, wanted); }),
-        front_(io_, state_, publisher_.hooks()),
+        front_(io_, state_, hooks()),
         speaker_(io_, state_),
         network_(io_, config, dataplane.uplink_kernel_device(), [this] { linux_changed(); }) {}
 
@@ -70,6 +71,13 @@ class Loop::Control final : public ObjectSink {
 
  private:
   Result<void> start();
+  LoopHooks hooks() {
+    LoopHooks all = publisher_.hooks();
+    all.elsewhere = [this](std::function<void()> job, std::function<void()> then) {
+      background_.run(std::move(job), std::move(then));
+    };
+    return all;
+  }
   void start_source();
   // A first list of a large cluster comes in over seconds; nothing of it passes before its end.
   void objects_changed(bool any) {
@@ -99,6 +107,7 @@ class Loop::Control final : public ObjectSink {
   State state_;
   StoreWriter store_{state_.store};
   Publisher publisher_;
+  Background background_{io_};
   Front front_;
   bgp::Speaker speaker_;
   routes::HostNetwork network_;

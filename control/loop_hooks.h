@@ -15,6 +15,9 @@ struct LoopHooks {
   std::function<void(std::function<void()>)> when_in_force;
   // Calls back once, after so long; not after the loop has stopped.
   std::function<void(std::chrono::milliseconds, std::function<void()>)> later = nullptr;
+  // Runs the first on another thread, then the second on this one; not after the loop has stopped.
+  // Null: both at once, on this one.
+  std::function<void(std::function<void()>, std::function<void()>)> elsewhere = nullptr;
 };
 
 }  // namespace podwire::control

@@ -474,6 +474,7 @@ void Attacher::add(const cni::Request& request, const Done& done) {
         return done({Code::try_later, opened.error().message, nullptr});
       }
     }
+    hooks_.attachments_changed();
     return reply_in_force(name, done);
   }
   const auto pod = pod_of(request);
@@ -526,20 +527,68 @@ void Attacher::attach(Attachment&& fresh, const Done& done) {
     undo(std::move(fresh));
     return done({Code::io, written.error().message, nullptr});
   }
-  if (!fresh.handle.empty()) addresses_.settled(name_of(fresh));
   if (const auto opened = open_port(fresh); !opened) {
     undo(std::move(fresh));
     return done({Code::try_later, opened.error().message, nullptr});
   }
   const Name name = name_of(fresh);
+  const std::string record = records_.path_of(fresh);
+  const bool of_blocks = !fresh.handle.empty();
   state_.attachments.push_back(std::move(fresh));
-  reply_in_force(name, done);
+  hooks_.attachments_changed();
+  sync_record(record, [this, name, of_blocks, done](const Result<void>& synced) {
+    if (synced && of_blocks) addresses_.settled(name);
+    if (synced) return reply_in_force(name, done);
+    forget(name, [done, message = synced.error().message](const Reply&) {
+      done({Code::io, message, nullptr});
+    });
+  });
+}
+
+// A disk takes milliseconds, for one record as for many: those that come meanwhile go together.
+void Attacher::sync_record(const std::string& path, Synced then) {
+  unsynced_.emplace_back(path, std::move(then));
+  if (!syncing_) sync_records_waiting();
+}
+
+void Attacher::sync_records_waiting() {
+  syncing_ = true;
+  struct Batch {
+    std::vector<std::string> paths;
+    std::vector<Synced> told;
+    std::vector<Result<void>> results;
+  };
+  const auto batch = std::make_shared<Batch>();
+  for (auto& [path, then] : std::exchange(unsynced_, {})) {
+    batch->paths.push_back(std::move(path));
+    batch->told.push_back(std::move(then));
+  }
+  elsewhere([batch] { batch->results = sync_records(batch->paths); },
+            [this, batch] {
+              syncing_ = false;
+              if (!unsynced_.empty()) sync_records_waiting();
+              for (std::size_t i = 0; i < batch->told.size(); ++i) {
+                batch->told[i](batch->results[i]);
+              }
+            });
+}
+
+void Attacher::elsewhere(std::function<void()> job, std::function<void()> then) {
+  if (hooks_.elsewhere == nullptr) {
+    job();
+    return then();
+  }
+  hooks_.elsewhere(std::move(job), [alive = std::weak_ptr(alive_), then = std::move(then)] {
+    if (!alive.expired()) then();
+  });
 }
 
 void Attacher::reply_in_force(const Name& name, const Done& done) {
-  hooks_.attachments_changed();
   when_in_force([this, name, done] {
     const Attachment* attachment = find(name);  // its own DEL waits for us
+    if (attachment == nullptr) {
+      return done({Code::try_later, "another sandbox of the Pod took its place", nullptr});
+    }
     if (has_port_in(state_.snapshot, *attachment)) {
       log(LogLevel::info, "pod attached", context(*attachment));
       return done({Code::ok, "", cni_result(*attachment), device_info(attachment->kind)});
@@ -575,23 +624,36 @@ void Attacher::forget(const Name& name, const Done& done) {
   hooks_.attachments_changed();
   // Only when no worker sees the port may its address become somebody else's.
   when_in_force([this, attachment, done] {
-    // A tap ends by its device; the others with their last owner, which is this.
-    if (attachment->kind.kind != PortKind::tap) attachment->port = nullptr;
-    finish_forgetting(*attachment, done);
+    state_.dataplane.erase_flows(
+        [&](const observe::FlowRow& row) { return touches(row, attachment->ips); });
+    end_port(attachment, [this, attachment, done] { finish_forgetting(*attachment, done); });
   });
 }
 
-void Attacher::finish_forgetting(const Attachment& attachment, const Done& done) {
-  state_.dataplane.erase_flows(
-      [&](const observe::FlowRow& row) { return touches(row, attachment.ips); });
-  if (attachment.kind.kind != PortKind::tap) {
-    const auto closed = close_socket_port(attachment.kind, state_.attachments);
-    if (!closed) log(LogLevel::warning, closed.error().message, context(attachment));
-  } else if (!attachment.netns.empty() && access(attachment.netns.c_str(), F_OK) == 0) {
-    actions_.clear(pod_side(attachment));
-    const auto removed = state_.dataplane.remove_tap(attachment.netns, attachment.interface);
-    if (!removed) log(LogLevel::warning, removed.error().message, context(attachment));
+// Of an attachment that nobody sees any more. A tap ends by its device, the others with their last
+// owner, which is this.
+void Attacher::end_port(const std::shared_ptr<Attachment>& attachment, std::function<void()> then) {
+  if (attachment->kind.kind != PortKind::tap) {
+    attachment->port = nullptr;
+    const auto closed = close_socket_port(attachment->kind, state_.attachments);
+    if (!closed) log(LogLevel::warning, closed.error().message, context(*attachment));
+    return then();
   }
+  const PodSide side = pod_side(*attachment);
+  if (side.netns.empty() || access(side.netns.c_str(), F_OK) != 0) return then();
+  const auto removed = std::make_shared<Result<void>>();
+  elsewhere(
+      [side, removed, clear = actions_.clear, &dataplane = state_.dataplane] {
+        clear(side);
+        *removed = dataplane.remove_tap(side.netns, side.interface);
+      },
+      [attachment, removed, then = std::move(then)] {
+        if (!*removed) log(LogLevel::warning, removed->error().message, context(*attachment));
+        then();
+      });
+}
+
+void Attacher::finish_forgetting(const Attachment& attachment, const Done& done) {
   if (!attachment.handle.empty()) note_addresses(attachment);
   const auto removed = records_.remove(attachment);
   release(attachment.ips);

@@ -10,6 +10,7 @@
 #include <queue>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/cni/pod_side.h"
@@ -82,14 +83,21 @@ class Attacher {
                                              Attachment& fresh) const;
   // Nothing in it can still use its port.
   [[nodiscard]] static bool is_dead(const Attachment& attachment);
+  using Synced = std::function<void(const Result<void>&)>;
+  // Calls back when the record is on the disk, or cannot be.
+  void sync_record(const std::string& path, Synced then);
+  void sync_records_waiting();
   void reply_in_force(const Name& name, const Done& done);
   [[nodiscard]] std::set<net::Address> reserved_for(const kube::Pod* pod) const;
   void undo(Attachment&& attachment);
   void note_addresses(const Attachment& attachment);
   void forget(const Name& name, const Done& done);
+  void end_port(const std::shared_ptr<Attachment>& attachment, std::function<void()> then);
   void finish_forgetting(const Attachment& attachment, const Done& done);
   // Runs `job` once what is now in State is in force, unless this is gone by then.
   void when_in_force(std::function<void()> job);
+  // Runs `job` beside the control thread, then `then` on it, unless this is gone by then.
+  void elsewhere(std::function<void()> job, std::function<void()> then);
 
   State& state_;
   LoopHooks hooks_;
@@ -98,6 +106,8 @@ class Attacher {
   Ipam ipam_;
   Addresses addresses_;  // out of the API server's blocks, where it keeps such
   std::map<Name, std::queue<std::function<void()>>> busy_;
+  std::vector<std::pair<std::string, Synced>> unsynced_;  // records, by path
+  bool syncing_ = false;
   std::vector<std::string> problems_;
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };

@@ -34,6 +34,38 @@ bool sync(const std::string& path, int flags) {
   return done;
 }
 
+Result<void> not_written(const std::string& path, const std::string& why) {
+  return fail(path + ": cannot be written: " + why);
+}
+
+std::string folder_of(const std::string& path) {
+  return std::filesystem::path(path).parent_path();
+}
+
+// Whole or not at all; `synced`: and on the disk.
+Result<void> write_file(const std::string& path, const std::string& text, bool synced) {
+  const std::string draft = path + ".new";
+  const int descriptor = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (descriptor < 0) return not_written(path, reason());
+  std::size_t written = 0;
+  while (written < text.size()) {
+    const auto size = ::write(descriptor, text.data() + written, text.size() - written);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) break;
+    written += static_cast<std::size_t>(size);
+  }
+  const bool whole = written == text.size() && (!synced || fsync(descriptor) == 0);
+  const std::string cause = whole ? "" : reason();
+  close(descriptor);
+  if (!whole || rename(draft.c_str(), path.c_str()) != 0 ||
+      (synced && !sync(folder_of(path), O_RDONLY | O_DIRECTORY))) {
+    const std::string why = whole ? reason() : cause;
+    unlink(draft.c_str());
+    return not_written(path, why);
+  }
+  return {};
+}
+
 nlohmann::json to_json(const Attachment& attachment) {
   nlohmann::json json{{"version", 1},
                       {"containerId", attachment.container_id},
@@ -107,26 +139,25 @@ std::optional<Attachment> from_json(const std::string& text) {
 }  // namespace
 
 Result<void> write_whole(const std::string& path, const std::string& text) {
-  const std::string draft = path + ".new";
-  const int descriptor = open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (descriptor < 0) return fail(path + ": cannot be written: " + reason());
-  std::size_t written = 0;
-  while (written < text.size()) {
-    const auto size = ::write(descriptor, text.data() + written, text.size() - written);
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) break;
-    written += static_cast<std::size_t>(size);
+  return write_file(path, text, true);
+}
+
+std::vector<Result<void>> sync_records(const std::vector<std::string>& paths) {
+  std::vector<Result<void>> results;
+  std::vector<int> descriptors;
+  for (const std::string& path : paths) {
+    descriptors.push_back(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    // All on their way before the first is waited for: then the others find their way done.
+    if (descriptors.back() >= 0) sync_file_range(descriptors.back(), 0, 0, SYNC_FILE_RANGE_WRITE);
   }
-  const bool whole = written == text.size() && fsync(descriptor) == 0;
-  const std::string cause = whole ? "" : reason();
-  close(descriptor);
-  const std::string folder = std::filesystem::path(path).parent_path();
-  if (!whole || rename(draft.c_str(), path.c_str()) != 0 || !sync(folder, O_RDONLY | O_DIRECTORY)) {
-    const std::string why = whole ? reason() : cause;
-    unlink(draft.c_str());
-    return fail(path + ": cannot be written: " + why);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    const bool synced = descriptors[i] >= 0 && fsync(descriptors[i]) == 0;
+    results.push_back(synced ? Result<void>{} : not_written(paths[i], reason()));
+    if (descriptors[i] >= 0) close(descriptors[i]);
   }
-  return {};
+  if (paths.empty() || sync(folder_of(paths[0]), O_RDONLY | O_DIRECTORY)) return results;
+  for (std::size_t i = 0; i < paths.size(); ++i) results[i] = not_written(paths[i], reason());
+  return results;
 }
 
 Result<void> make_private_folder(const std::string& path) {
@@ -173,7 +204,7 @@ Result<void> Records::prepare() {
 }
 
 Result<void> Records::write(const Attachment& attachment) {
-  return write_whole(path_of(attachment), to_json(attachment).dump() + "\n");
+  return write_file(path_of(attachment), to_json(attachment).dump() + "\n", false);
 }
 
 Result<void> Records::remove(const Attachment& attachment) {
@@ -188,6 +219,10 @@ std::vector<Attachment> Records::read_all(std::vector<std::string>& problems) {
   std::vector<Attachment> all;
   for (const std::string& path : json_files(folder_)) {
     const auto text = read_whole(path);
+    if (text && text->empty()) {
+      unlink(path.c_str());
+      continue;
+    }
     auto attachment = text ? from_json(*text) : std::nullopt;
     if (!attachment) {
       problems.push_back(path + ": is no attachment of podwire; remove it, or the pod again");

@@ -1,5 +1,6 @@
 // The attachments on disk, one file each: <state-dir>/attachments/<id>-<ifname>.json. What is there
-// has been written whole (temporary file, fsync, rename, fsync of the folder). Control thread only.
+// has been written whole (temporary file, rename), and is on the disk once it was synced. Control
+// thread only, where nothing else is said.
 #pragma once
 
 #include <optional>
@@ -18,10 +19,13 @@ class Records {
 
   // Makes the folders, mode 0700.
   Result<void> prepare();
+  // Outlives podwired from here on, and the machine after sync_records().
   Result<void> write(const Attachment& attachment);
+  [[nodiscard]] std::string path_of(const Attachment& attachment) const;
   // Fine when it is not there.
   Result<void> remove(const Attachment& attachment);
   // Every readable one, without port and port_id; `problems` gets a sentence for each other file.
+  // An empty one is of an ADD that was not answered before the machine lost its power: it goes.
   std::vector<Attachment> read_all(std::vector<std::string>& problems);
 
   // Deletes that podwire-cni noted while no podwired was there.
@@ -32,10 +36,12 @@ class Records {
   std::vector<Pending> read_pending(std::vector<std::string>& problems);
 
  private:
-  [[nodiscard]] std::string path_of(const Attachment& attachment) const;
   std::string folder_, pending_folder_;
 };
 
+// What was written to these files of one folder, to the disk; how each fared. Many cost little more
+// than one. Any thread.
+std::vector<Result<void>> sync_records(const std::vector<std::string>& paths);
 // A file that is there whole or not at all. Used for every file that must outlive a crash.
 Result<void> write_whole(const std::string& path, const std::string& text);
 // Of no more than 64 KiB.

@@ -78,9 +78,8 @@ with smoke.node() as n:
     chain.remove("a", netns="")
     assert not list((networks / "net").glob("10.*"))
     n.start()
-    netns.wait_until(lambda: not [p for p in n.ctl("pods") if p["attached"]], 10,
-                     "the noted delete to be carried out")
-    assert not n.left_behind(), n.left_behind()
+    netns.wait_until(lambda: not n.left_behind(), 10, "the noted delete to be carried out")
+    assert not [p for p in n.ctl("pods") if p["attached"]], n.ctl("pods")
 
     # A second interface of a pod: an address of its own that answers by itself, no default route.
     extra = cni_list.List("extra", [n.plugin(capabilities={"mac": True})])

@@ -111,6 +111,94 @@ TEST_F(AttacherTest, AddAnswersOnlyOnceThePortIsInForce) {
   EXPECT_EQ(bench.state.attachments[0].pod, "default/web");
 }
 
+// What waits for kernel and disk is done when the test says so.
+class SlowTest : public AttacherTest {
+ protected:
+  SlowTest() {
+    LoopHooks hooks = bench.hooks();
+    hooks.elsewhere = [this](std::function<void()> job, std::function<void()> then) {
+      jobs.emplace_back(std::move(job), std::move(then));
+    };
+    attacher = std::make_unique<Attacher>(bench.state, hooks, actions());
+    EXPECT_TRUE(attacher->restore());
+  }
+  std::size_t work() {
+    const auto all = std::exchange(jobs, {});
+    for (const auto& [job, then] : all) {
+      job();
+      then();
+    }
+    return all.size();
+  }
+  std::vector<std::pair<std::function<void()>, std::function<void()>>> jobs;
+};
+
+TEST_F(SlowTest, AddAnswersOnlyOnceItsRecordIsOnTheDisk) {
+  bench.add_pod("other");
+  bench.add_pod("third");
+  unsigned answers = 0;
+  for (const char* name : {"web", "other", "third"}) {
+    attacher->handle(request("ADD", name, name), [&](const Reply& reply) {
+      EXPECT_EQ(reply.code, Code::ok) << reply.message;
+      ++answers;
+    });
+  }
+  bench.publish();
+  EXPECT_EQ(answers, 0U);
+  EXPECT_EQ(records(), 3U);
+  // Those that came while one was under way go together.
+  EXPECT_EQ(work(), 1U);
+  bench.settle();
+  EXPECT_EQ(answers, 1U);
+  EXPECT_EQ(work(), 1U);
+  bench.settle();
+  EXPECT_EQ(answers, 3U);
+  EXPECT_TRUE(jobs.empty());
+}
+
+TEST_F(SlowTest, RecordThatDoesNotReachTheDiskUndoesItsAdd) {
+  EXPECT_FALSE(begin(request("ADD")));
+  bench.publish();
+  std::filesystem::remove(bench.config.state_dir + "/attachments/c1-eth0.json");
+  work();
+  bench.settle();
+  EXPECT_EQ(bench.dataplane.taps.size(), 1U);
+  work();  // the tap's end
+  ASSERT_TRUE(answered);
+  EXPECT_EQ(answered->code, Code::io);
+  EXPECT_EQ(answered->message, bench.config.state_dir +
+                                   "/attachments/c1-eth0.json: cannot be written: "
+                                   "No such file or directory");
+  expect_nothing_left();
+}
+
+TEST_F(SlowTest, AddressIsFreeOnlyAfterTheEndOfItsTap) {
+  attacher->handle(request("ADD"), [](const Reply&) {});
+  work();
+  bench.settle();
+  EXPECT_FALSE(begin(request("DEL")));
+  bench.settle();
+  EXPECT_FALSE(answered);
+  EXPECT_EQ(records(), 1U);
+  bench.state.store.pods["default/web"].ips = {ip("10.0.0.1")};
+  std::optional<Reply> second;
+  attacher->handle(request("ADD", "c2"), [&](const Reply& reply) { second = reply; });
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->message, "Pod default/web: address 10.0.0.1 is taken by another pod");
+  work();
+  ASSERT_TRUE(answered);
+  EXPECT_EQ(answered->code, Code::ok);
+  expect_nothing_left();
+}
+
+TEST_F(SlowTest, WhatEndsAfterTheAttacherDoesNothing) {
+  EXPECT_FALSE(begin(request("ADD")));
+  bench.publish();
+  attacher.reset();
+  EXPECT_EQ(work(), 1U);
+  EXPECT_FALSE(answered);
+}
+
 TEST_F(AttacherTest, AddOfTheSameAgainGivesTheSame) {
   const Reply first = ask(request("ADD"));
   const Reply second = ask(request("ADD"));
@@ -303,12 +391,14 @@ TEST_F(AttacherTest, BadRecordsAreNamedAndLeftAlone) {
   const std::string folder = bench.config.state_dir + "/attachments/";
   std::ofstream(folder + "bad.json") << R"({"version":1,"ips":["10.0.0.300"]})";
   std::ofstream(folder + "half.json.new") << "{";
+  std::ofstream(folder + "cut-off.json") << "";  // by the machine's end, before its ADD's answer
   restart();
   ASSERT_EQ(attacher->problems().size(), 1U);
   EXPECT_EQ(attacher->problems()[0],
             folder + "bad.json: is no attachment of podwire; remove it, or the pod again");
   EXPECT_EQ(bench.state.attachments.size(), 1U);
   EXPECT_FALSE(std::filesystem::exists(folder + "half.json.new"));
+  EXPECT_FALSE(std::filesystem::exists(folder + "cut-off.json"));
   EXPECT_TRUE(std::filesystem::exists(folder + "bad.json"));
 }
 
