@@ -148,18 +148,19 @@ class Mesh(bgp_lab.Case):
         self.assertEqual(unaffected["lost"], 0, unaffected)
 
     def test_changes_of_routes_lose_no_packet_of_others(self):
-        """4,000 changes under traffic; podwire has what Linux has at the end."""
+        """5,000 changes under traffic; podwire has what Linux has at the end. As another daemon's
+        than bird's, who would take away what it does not know."""
         one, two = self.two_pods()
         namespace, by = self.lab.nodes["n1"].namespace, self.lab.nodes["n3"].addresses[4]
         prefixes = [f"198.{18 + n // 250}.{n % 250}.0/24" for n in range(500)]
         with self.lab.pinging(one, two.addresses[4]) as seen:
             for _ in range(4):
-                netns.ip_batch(namespace, [f"route add {p} via {by} proto bird" for p in prefixes])
-                netns.ip_batch(namespace, [f"route del {p} via {by} proto bird" for p in prefixes])
-            netns.ip_batch(namespace, [f"route add {p} via {by} proto bird" for p in prefixes])
+                netns.ip_batch(namespace, [f"route add {p} via {by} proto zebra" for p in prefixes])
+                netns.ip_batch(namespace, [f"route del {p} via {by} proto zebra" for p in prefixes])
+            netns.ip_batch(namespace, [f"route add {p} via {by} proto zebra" for p in prefixes])
             self.eventually(lambda: set(prefixes) < self.lab.podwire_routes("n1"),
                             "podwire to learn")
-            netns.ip_batch(namespace, [f"route del {p} via {by} proto bird" for p in prefixes])
+            netns.ip_batch(namespace, [f"route del {p} via {by} proto zebra" for p in prefixes])
             self.eventually(lambda: not set(prefixes) & self.lab.podwire_routes("n1"),
                             "podwire to forget")
         self.assertEqual(seen["lost"], 0, seen)
