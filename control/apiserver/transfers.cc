@@ -40,7 +40,9 @@ using Easy = std::unique_ptr<CURL, CurlFree>;
 using List = std::unique_ptr<curl_slist, CurlFree>;
 
 struct Transfer {
-  Transfer(asio::io_context& io, Request asked) : request(std::move(asked)), silence(io) {}
+  Transfer(asio::io_context& io, Request asked, Clock::time_point& last_heard)
+      : request(std::move(asked)), heard(last_heard), silence(io) {}
+  void hears() { last_byte = heard = Clock::now(); }
 
   Request request;
   Easy easy;
@@ -48,7 +50,8 @@ struct Transfer {
   std::array<char, CURL_ERROR_SIZE> error{};
   std::string body;
   bool stopped = false;
-  Clock::time_point last_byte = Clock::now();
+  Clock::time_point last_byte = Clock::now();  // or its beginning
+  Clock::time_point& heard;                    // of all transfers
   asio::steady_timer silence;
 };
 
@@ -109,7 +112,7 @@ bool is_success(const Transfer& transfer) {
 
 std::size_t write_bytes(char* bytes, std::size_t size, std::size_t count, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
-  transfer.last_byte = Clock::now();
+  transfer.hears();
   const std::string_view text(bytes, size * count);
   if (!is_success(transfer)) {
     transfer.body.append(text.substr(0, kMaxErrorBody - transfer.body.size()));
@@ -122,7 +125,7 @@ std::size_t write_bytes(char* bytes, std::size_t size, std::size_t count, void* 
 
 std::size_t take_header(char* bytes, std::size_t size, std::size_t count, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
-  transfer.last_byte = Clock::now();
+  transfer.hears();
   const std::string_view line(bytes, size * count);
   if (line == "\r\n" && is_success(transfer)) transfer.request.begun();
   return line.size();
@@ -256,6 +259,8 @@ class Transfers::Multi : public std::enable_shared_from_this<Multi> {
   const Pulse pulse_;
   asio::posix::stream_descriptor sockets_;
   asio::steady_timer timer_, pulse_timer_;
+  // A byte of any answer. That something was asked says nothing about the server.
+  Clock::time_point heard_{};
   CURLM* multi_ = nullptr;
   bool waiting_ = false;  // for the sockets
   std::map<Id, std::unique_ptr<Transfer>> transfers_;
@@ -366,11 +371,14 @@ void Transfers::Multi::finish_done() {
 
 Transfers::Id Transfers::Multi::start(Request request) {
   const Id id = ++last_id_;
-  auto& transfer = transfers_[id] = std::make_unique<Transfer>(io_, std::move(request));
+  auto& transfer = transfers_[id] = std::make_unique<Transfer>(io_, std::move(request), heard_);
   set_up(*transfer);
   curl_multi_add_handle(multi_, transfer->easy.get());
   watch_silence(id);
-  if (transfers_.size() == 1) watch_pulse(Clock::now() + pulse_.idle);
+  if (transfers_.size() == 1) {
+    heard_ = Clock::now();
+    watch_pulse(heard_ + pulse_.idle);
+  }
   return id;
 }
 
@@ -406,9 +414,7 @@ void Transfers::Multi::watch_pulse(Clock::time_point next) {
 // answered, silent() finds that nobody else is either.
 void Transfers::Multi::feel_pulse() {
   if (transfers_.empty()) return;  // the next start() begins anew
-  auto heard = Clock::time_point::min();
-  for (const auto& [id, transfer] : transfers_) heard = std::max(heard, transfer->last_byte);
-  if (Clock::now() - heard < pulse_.idle) return watch_pulse(heard + pulse_.idle);
+  if (Clock::now() - heard_ < pulse_.idle) return watch_pulse(heard_ + pulse_.idle);
   Request question;
   question.credential = transfers_.begin()->second->request.credential;
   question.path = pulse_.path;
@@ -422,11 +428,7 @@ void Transfers::Multi::feel_pulse() {
 
 void Transfers::Multi::silent(Id id) {
   const auto limit = transfers_.at(id)->request.silence;
-  const auto spoke = [&](const auto& other) {
-    return Clock::now() - other.second->last_byte < limit && other.first != id;
-  };
-  const bool others_live = std::any_of(transfers_.begin(), transfers_.end(), spoke);
-  if (!others_live) return give_up_connections();
+  if (Clock::now() - heard_ >= limit) return give_up_connections();
   const auto transfer = std::move(transfers_.at(id));
   transfers_.erase(id);
   Outcome outcome = outcome_of(*transfer, CURLE_OPERATION_TIMEDOUT);

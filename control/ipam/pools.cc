@@ -214,8 +214,8 @@ std::map<std::string, std::string> overlapping_pools(const Store& store) {
   std::vector<const kube::IpPool*> kept;
   for (const auto& [name, pool] : store.ip_pools) {
     if (pool.disabled) continue;
-    const auto overlaps = [&](const kube::IpPool* other) {
-      return other->cidr.contains(pool.cidr) || pool.cidr.contains(other->cidr);
+    const auto overlaps = [&cidr = pool.cidr](const kube::IpPool* other) {
+      return other->cidr.contains(cidr) || cidr.contains(other->cidr);
     };
     const auto other = std::ranges::find_if(kept, overlaps);
     if (other == kept.end()) {

@@ -243,7 +243,7 @@ TEST(BlockIpam, NothingIsLostOrGivenTwiceOverCrashes) {
     };
     std::vector<Held> held(nodes.size());
     unsigned next_handle = 0;
-    const auto give_back = [&](std::size_t n, const std::string& handle) {
+    const auto give_back = [&](std::size_t n, std::string handle) {
       held[n].noted.insert(handle);
       held[n].known.erase(handle);
       nodes[n]->ipam->release({handle, {}}, [&held, n, handle](bool done) {
