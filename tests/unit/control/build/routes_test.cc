@@ -47,6 +47,11 @@ class Routes : public testing::Test {
     table = cluster.build().routes;
     return table->at(table->find(ip(address)));
   }
+  // For packets of pods.
+  const NextHop& twin_to(const std::string& address) {
+    const tables::NextHopId twin = to(address).pod_source_twin;
+    return table->at(twin);
+  }
   tables::NextHopId id_to(const std::string& address) {
     return cluster.build().routes->find(ip(address));
   }
@@ -168,7 +173,7 @@ TEST_F(Routes, PodsInABlockReachNodesAsItsPoolSays) {
   neighbour("192.168.0.2", "02:00:00:00:00:22");
   EXPECT_EQ(to("192.168.0.2").pod_source_twin, tables::kNoNextHop);
   cluster.apply(kBlocks);
-  EXPECT_EQ(table->at(to("192.168.0.2").pod_source_twin).kind, NextHopKind::tunnel);
+  EXPECT_EQ(twin_to("192.168.0.2").kind, NextHopKind::tunnel);
 }
 
 TEST_F(Routes, NodesAreReachedPlainButByTunnelFromPods) {
@@ -177,7 +182,7 @@ TEST_F(Routes, NodesAreReachedPlainButByTunnelFromPods) {
   EXPECT_EQ(to("192.168.0.2").pod_source_twin, tables::kNoNextHop);
   pool("Always");
   EXPECT_EQ(to("192.168.0.2").kind, NextHopKind::link);
-  EXPECT_EQ(table->at(to("192.168.0.2").pod_source_twin).kind, NextHopKind::tunnel);
+  EXPECT_EQ(twin_to("192.168.0.2").kind, NextHopKind::tunnel);
   EXPECT_TRUE(table->is_tunnel_peer(ip("192.168.0.2").v4()));
   EXPECT_TRUE(table->is_tunnel_peer(ip("172.16.0.3").v4()));
   EXPECT_FALSE(table->is_tunnel_peer(ip("192.168.0.1").v4()));
