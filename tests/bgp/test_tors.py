@@ -205,7 +205,7 @@ class Tors(bgp_lab.Case):
         self.equal_soon(lambda: self.frr.linux_routes().get(VIP), set(self.gateways.values()))
         answers = {self.lab.get(self.frr.namespace, VIP) for _ in range(24)}
         self.assertEqual(answers, {"w1", "w2"})
-        # On a busy machine a session of 300 ms may end by itself; bird then waits 30 s for the next.
+        # On a busy machine one of 300 ms may end by itself; bird then waits 30 s for the next.
         self.eventually(lambda: self.frr.watched_by_bfd() == set(self.gateways.values()),
                         "BFD with both nodes", 100)
         self.lab.kill("n1")
