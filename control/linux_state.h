@@ -24,6 +24,8 @@ struct LinuxNeighbour {
 struct LinuxAddress {
   net::Address address;
   std::uint8_t length = 0;  // in bits of its own family
+  // RT_SCOPE_LINK. On the host tap: podwired's tunnel address, which no one else gives a scope.
+  bool of_link = false;
   [[nodiscard]] net::Prefix subnet() const { return net::Prefix::around(address, length); }
   bool operator==(const LinuxAddress&) const = default;
   auto operator<=>(const LinuxAddress&) const = default;

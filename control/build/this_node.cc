@@ -7,11 +7,9 @@
 namespace podwire::control::build {
 namespace {
 
-std::optional<net::Address> host_tap_address(const LinuxState& linux_state, net::Family family,
-                                             const std::optional<net::Address>& tunnel) {
+std::optional<net::Address> host_tap_address(const LinuxState& linux_state, net::Family family) {
   for (const LinuxAddress& a : linux_state.host_tap_addresses) {
-    if (a.address.family() != family || a.address.is_link_local()) continue;
-    if (a.address != tunnel) return a.address;
+    if (a.address.family() == family && !a.address.is_link_local() && !a.of_link) return a.address;
   }
   return std::nullopt;
 }
@@ -81,8 +79,8 @@ ThisNode describe_this_node(const Config& config, const Store& store,
     if (self.tunnel_v4) self.addresses.push_back(*self.tunnel_v4);
     self.addresses.insert(self.addresses.end(), node.internal_ips.begin(), node.internal_ips.end());
   }
-  if (!self.v4) self.v4 = host_tap_address(linux_state, net::Family::v4, self.tunnel_v4);
-  if (!self.v6) self.v6 = host_tap_address(linux_state, net::Family::v6, self.tunnel_v4);
+  if (!self.v4) self.v4 = host_tap_address(linux_state, net::Family::v4);
+  if (!self.v6) self.v6 = host_tap_address(linux_state, net::Family::v6);
   self.v4_subnet = subnet_of(self.v4, annotated, linux_state);
   std::sort(self.addresses.begin(), self.addresses.end());
   self.addresses.erase(std::unique(self.addresses.begin(), self.addresses.end()),

@@ -53,14 +53,13 @@ std::string conf(const char* family, const std::string& device, const char* key)
 
 }  // namespace
 
-Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device,
-                         std::uint8_t scope) {
+Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device) {
   Message message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
   auto& header = message.header<ifaddrmsg>();
   header.ifa_family = family_of(address.address);
   header.ifa_prefixlen = address.length;
   header.ifa_index = static_cast<unsigned>(device);
-  header.ifa_scope = scope;
+  header.ifa_scope = address.of_link ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   message.put(IFA_LOCAL, address.address);
   message.put(IFA_ADDRESS, address.address);
   if (address.address.is_v4() && address.length < 31) {

@@ -35,9 +35,8 @@ class HostLink {
   std::optional<Netlink> netlink_;
 };
 
-// To and from a device, at once. `scope`: RT_SCOPE_...
-Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device,
-                         std::uint8_t scope = 0);
+// To and from a device, at once.
+Result<void> put_address(Netlink& netlink, const LinuxAddress& address, int device);
 Result<void> remove_address(Netlink& netlink, const LinuxAddress& address, int device);
 
 // What is written under /proc/sys; an error names the file.

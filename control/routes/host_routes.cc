@@ -26,11 +26,9 @@ void HostRoutes::learn(const Store& store, const Changes& changes,
   if (changes.nodes || changes.ip_pools || changes.service_cidrs || !learned_) {
     learned_ = true;
     ranges_ = service_ranges_ = build::service_ranges(config_, store);
-    pools_.clear();
     encapsulating_.clear();
     for (const auto& [name, pool] : store.ip_pools) {
       ranges_.insert(pool.cidr);
-      pools_.insert(pool.cidr);
       if (pool.ipip != kube::TunnelMode::never) encapsulating_.insert(pool.cidr);
     }
     for (const auto& [name, node] : store.nodes) {
@@ -88,25 +86,17 @@ HostRoutes::Preferred HostRoutes::preferred_sources(const LinuxState& linux_stat
     const auto& node = family == net::Family::v4 ? node_v4_ : node_v6_;
     auto& chosen = family == net::Family::v4 ? preferred.v4 : preferred.v6;
     for (const LinuxAddress& a : linux_state.host_tap_addresses) {
-      if (a.address.family() != family || a.address.is_link_local()) continue;
-      if (is_tunnel_address(a)) continue;
+      if (a.address.family() != family || a.address.is_link_local() || a.of_link) continue;
       if (!chosen || (node && a.address == *node)) chosen = a.address;
     }
   }
   return preferred;
 }
 
-// Nobody else puts single addresses of pools there.
-bool HostRoutes::is_tunnel_address(const LinuxAddress& address) const {
-  return address.length == 32 && std::ranges::any_of(pools_, [&](const net::Prefix& pool) {
-           return pool.contains(address.address);
-         });
-}
-
 bool HostRoutes::settle_tunnel_address(const LinuxState& linux_state, int device) {
   bool there = false;
   for (const LinuxAddress& a : linux_state.host_tap_addresses) {
-    if (!is_tunnel_address(a)) continue;
+    if (!a.of_link) continue;
     if (a.address == tunnel_v4_) {
       there = true;
       continue;
@@ -120,8 +110,8 @@ bool HostRoutes::settle_tunnel_address(const LinuxState& linux_state, int device
   if (there || !tunnel_v4_) return there;
   // With the scope of a link it is no one's source but that of routes which name it, and stays here
   // when the node's addresses go back to the uplink.
-  const LinuxAddress address{*tunnel_v4_, 32};
-  if (const auto put = put_address(*netlink_, address, device, RT_SCOPE_LINK); !put) {
+  const LinuxAddress address{.address = *tunnel_v4_, .length = 32, .of_link = true};
+  if (const auto put = put_address(*netlink_, address, device); !put) {
     log(LogLevel::warning, "tunnel address " + tunnel_v4_->to_string() +
                                " cannot be put on the host tap: " + put.error().message);
   }

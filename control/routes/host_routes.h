@@ -38,7 +38,6 @@ class HostRoutes {
     std::optional<net::Address> v4, v6;
   };
   [[nodiscard]] Preferred preferred_sources(const LinuxState& linux_state) const;
-  [[nodiscard]] bool is_tunnel_address(const LinuxAddress& address) const;
   // Whether Linux has it already; the routes follow when it says so.
   bool settle_tunnel_address(const LinuxState& linux_state, int device);
   void put(const net::Prefix& prefix, const std::optional<net::Address>& source, int device);
@@ -53,7 +52,7 @@ class HostRoutes {
   std::map<std::string, std::vector<net::Address>> cluster_ips_;  // by Service
   std::map<net::Address, unsigned> users_;
   std::optional<net::Address> node_v4_, node_v6_, tunnel_v4_;
-  std::set<net::Prefix> pools_, encapsulating_;
+  std::set<net::Prefix> encapsulating_;         // pools
   std::map<net::Prefix, std::string> refused_;  // with the kernel's reason
 };
 

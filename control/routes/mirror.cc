@@ -49,7 +49,8 @@ std::optional<KernelAddress> parse_address(const nlmsghdr& message) {
   auto address = attributes.address(IFA_LOCAL);
   if (!address) address = attributes.address(IFA_ADDRESS);
   if (!address) return std::nullopt;
-  return KernelAddress{{*address, header.ifa_prefixlen},
+  const bool of_link = address->is_v4() && header.ifa_scope == RT_SCOPE_LINK;
+  return KernelAddress{{*address, header.ifa_prefixlen, of_link},
                        static_cast<int>(header.ifa_index),
                        header.ifa_scope,
                        attributes.u32(IFA_FLAGS).value_or(header.ifa_flags)};

@@ -485,6 +485,33 @@ TEST(HostRoutes, HaveTheTunnelAddressForTheirSourceIntoPoolsThatEncapsulate) {
   });
 }
 
+// As in clouds, where a node's address is of /32 and pods share its range.
+TEST(HostRoutes, LeaveANodesOwnSingleAddressInAPoolAlone) {
+  in_namespace([] {
+    run("ip address add 10.244.0.9/32 dev eth0");
+    Running node;
+    ASSERT_TRUE(node.network->start());
+    Store store;
+    store.synced = true;
+    const tables::ServiceTable services;
+    Changes changes;
+    changes.nodes = changes.ip_pools = true;
+    store.ip_pools["p"].cidr = *net::Prefix::parse("10.244.0.0/16");
+    store.ip_pools["p"].ipip = kube::TunnelMode::cross_subnet;
+    store.nodes["n1"].internal_ips = {*net::Address::parse("10.244.0.9")};
+    store.nodes["n1"].tunnel_v4 = net::Address::parse("10.244.1.200");
+    node.network->follow({store, changes, services});
+    const auto shown = [] { return run("ip address show podwire0"); };
+    EXPECT_TRUE(node.until([&] { return shown().find("10.244.1.200") != std::string::npos; }));
+    store.nodes["n1"].tunnel_v4.reset();
+    node.network->follow({store, changes, services});
+    EXPECT_TRUE(node.until([&] { return shown().find("10.244.1.200") == std::string::npos; }));
+    EXPECT_NE(shown().find("inet 10.244.0.9/32 scope global"), std::string::npos) << shown();
+    node.network->stop();
+    EXPECT_NE(run("ip address show eth0").find("10.244.0.9"), std::string::npos);
+  });
+}
+
 TEST(NodePorts, ATableOfNftablesFollowsTheServices) {
   in_namespace([] {
     run("ip address add 192.0.2.1/24 dev eth0");
