@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "control/ipam/block_turn.h"
+#include "control/time_text.h"
 
 namespace podwire::control {
 namespace {
@@ -48,15 +49,6 @@ std::uint64_t nanoseconds_now() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-}
-
-std::string time_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 bool same_pools(const BlockIpam::Ask& a, const BlockIpam::Ask& b) {
@@ -402,7 +394,8 @@ void BlockIpam::affinity_pending(const TurnPtr& turn, Answer answer) {
 }
 
 void BlockIpam::make_block(const TurnPtr& turn) {
-  const Block block = Block::fresh(turn->cidr, node_, nanoseconds_now(), time_now());
+  const Block block = Block::fresh(turn->cidr, node_, nanoseconds_now(),
+                                   format_time(std::chrono::system_clock::now()));
   client_()->create(kIpamBlock, block.object(), call(turn, &BlockIpam::block_made));
 }
 

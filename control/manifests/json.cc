@@ -45,7 +45,7 @@ class Characters {
   Cursor* cursor_ = nullptr;
 };
 
-class Events {
+class JsonEvents {
  public:
   using number_integer_t = json::number_integer_t;
   using number_unsigned_t = json::number_unsigned_t;
@@ -53,7 +53,7 @@ class Events {
   using string_t = json::string_t;
   using binary_t = json::binary_t;
 
-  explicit Events(const Cursor& cursor) : cursor_(cursor) {}
+  explicit JsonEvents(const Cursor& cursor) : cursor_(cursor) {}
 
   bool null() { return put(nullptr); }
   bool boolean(bool value) { return put(value); }
@@ -116,7 +116,7 @@ ParsedText parse_json(std::string_view text) {
   Cursor cursor{text.data(), text.data() + text.size()};
   for (skip_blanks(cursor); cursor.at != cursor.end; skip_blanks(cursor)) {
     cursor.last_line = cursor.line;
-    Events events(cursor);
+    JsonEvents events(cursor);
     const bool good = json::sax_parse(Characters(cursor), Characters(), &events,
                                       json::input_format_t::json, false);
     if (!good || !events.builder().finished()) {

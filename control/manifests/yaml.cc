@@ -94,9 +94,9 @@ unsigned measure_depth(const json& value) {
 // Thrown through yaml-cpp to end its parsing at our own problem.
 struct Stop {};
 
-class Events final : public YAML::EventHandler {
+class YamlEvents final : public YAML::EventHandler {
  public:
-  Events(ParsedText& out, int first_line) : out_(out), first_line_(first_line) {}
+  YamlEvents(ParsedText& out, int first_line) : out_(out), first_line_(first_line) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     builder_ = TreeBuilder();
@@ -224,7 +224,7 @@ class TextBuffer final : public std::streambuf {
 };
 
 void parse_chunk(std::string_view text, int first_line, ParsedText& out) {
-  Events events(out, first_line);
+  YamlEvents events(out, first_line);
   TextBuffer buffer(text);
   std::istream stream(&buffer);
   try {

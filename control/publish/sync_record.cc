@@ -1,9 +1,9 @@
 #include "control/publish/sync_record.h"
 
 #include <algorithm>
-#include <array>
-#include <ctime>
 #include <utility>
+
+#include "control/time_text.h"
 
 namespace podwire::control {
 
@@ -103,28 +103,6 @@ void SyncRecord::ended_flows(std::size_t flows, std::chrono::steady_clock::durat
 
 std::optional<SyncRecord::Steady> SyncRecord::waiting_since() const {
   return published_since_ ? published_since_ : queued_since_;
-}
-
-std::optional<system_clock::time_point> parse_time(const std::string& text) {
-  std::tm parts{};
-  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
-  if (rest == nullptr) return std::nullopt;
-  std::chrono::nanoseconds fraction{0};
-  if (*rest == '.') {
-    std::chrono::nanoseconds unit{100'000'000};
-    for (++rest; *rest >= '0' && *rest <= '9'; ++rest, unit /= 10) fraction += unit * (*rest - '0');
-  }
-  if (rest != std::string_view("Z")) return std::nullopt;
-  return system_clock::from_time_t(timegm(&parts)) +
-         std::chrono::duration_cast<system_clock::duration>(fraction);
-}
-
-std::string format_time(system_clock::time_point time) {
-  const std::time_t whole = system_clock::to_time_t(time);
-  std::tm parts{};
-  gmtime_r(&whole, &parts);
-  std::array<char, 32> text;
-  return {text.data(), strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
 }  // namespace podwire::control

@@ -60,9 +60,4 @@ class SyncRecord {
   prometheus::Histogram build_seconds_, in_force_seconds_, programming_, flow_seconds_;
 };
 
-// RFC 3339, UTC, as Kubernetes writes times: "2026-11-22T10:00:00.123456789Z".
-std::optional<std::chrono::system_clock::time_point> parse_time(const std::string& text);
-// The same with seconds: "2026-11-22T10:00:00Z".
-std::string format_time(std::chrono::system_clock::time_point time);
-
 }  // namespace podwire::control

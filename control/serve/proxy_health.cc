@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "control/time_text.h"
+
 namespace podwire::control {
 
 using nlohmann::ordered_json;

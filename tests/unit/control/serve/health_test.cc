@@ -8,6 +8,7 @@
 #include "control/serve/proxy_health.h"
 #include "control/serve/proxy_metrics.h"
 #include "control/serve/service_health.h"
+#include "control/time_text.h"
 #include "tests/unit/control/fake_dataplane.h"
 
 namespace podwire::control {
