@@ -26,11 +26,7 @@ def start():
     global node, runtime
     node = smoke.SmokeNode()
     node.up()
-    objects = smoke.MANIFESTS.replace("10.244.1.0/24", "10.244.0.0/22")
-    for i in range(PODS):
-        objects += ("---\n{apiVersion: v1, kind: Pod, metadata: {name: p%d, namespace: default}, "
-                    "spec: {nodeName: node-a, containers: [{name: m, image: none}]}}\n" % i)
-    (node.manifests / "cluster.yaml").write_text(objects)
+    (node.manifests / "cluster.yaml").write_text(smoke.many_pods(PODS, "10.244.0.0/22"))
     node.start()
     runtime = containerd.Containerd(node.folder / "containerd", conflist())
     runtime.start()

@@ -38,6 +38,13 @@ spec: {nodeName: node-a, containers: [{name: main, image: none}]}
 """
 
 
+def many_pods(count, cidr):
+    """The node with this range, and Pods p0, p1, ... on it."""
+    return MANIFESTS.replace("10.244.1.0/24", cidr) + "".join(
+        f"---\n{{apiVersion: v1, kind: Pod, metadata: {{name: p{i}, namespace: default}}, "
+        "spec: {nodeName: node-a, containers: [{name: m, image: none}]}}\n" for i in range(count))
+
+
 class SmokeNode(lab.Node):
     def __init__(self):
         super().__init__("node-a")

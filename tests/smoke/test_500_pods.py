@@ -13,11 +13,7 @@ def descriptors(n):
 
 
 with smoke.node() as n:
-    objects = smoke.MANIFESTS.replace("10.244.1.0/24", "10.244.0.0/22")
-    for i in range(PODS):
-        objects += ("---\n{apiVersion: v1, kind: Pod, metadata: {name: p%d, namespace: default}, "
-                    "spec: {nodeName: node-a, containers: [{name: m, image: none}]}}\n" % i)
-    (n.manifests / "cluster.yaml").write_text(objects)
+    (n.manifests / "cluster.yaml").write_text(smoke.many_pods(PODS, "10.244.0.0/22"))
     n.start()
     before = descriptors(n)
     addresses = {}

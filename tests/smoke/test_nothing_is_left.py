@@ -27,11 +27,7 @@ def held(n):
 
 
 with smoke.node() as n:
-    manifest = smoke.MANIFESTS.replace("10.244.1.0/24", "10.244.1.0/26")
-    for i in range(PODS):
-        manifest += ("---\n{apiVersion: v1, kind: Pod, metadata: {name: p%d, namespace: default}, "
-                     "spec: {nodeName: node-a, containers: [{name: m, image: none}]}}\n" % i)
-    (n.manifests / "cluster.yaml").write_text(manifest)
+    (n.manifests / "cluster.yaml").write_text(smoke.many_pods(PODS, "10.244.1.0/26"))
     n.start()
     chains = {kind: cni_list.List(kind, [n.plugin(
         port={"kind": kind}, capabilities={"bandwidth": True, "CNIDeviceInfoFile": True})],
