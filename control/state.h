@@ -52,6 +52,7 @@ struct State {
     }
   }
   bgp::BgpState bgp{};
+  std::string tunnel_trouble{};       // why this node has no tunnel address that it should have
   std::uint64_t changes_refused = 0;  // objects refused since start
 };
 

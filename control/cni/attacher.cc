@@ -118,12 +118,8 @@ Attacher::Attacher(State& state, LoopHooks hooks, PodSideActions actions)
       hooks_(std::move(hooks)),
       actions_(std::move(actions)),
       records_(state.config.state_dir),
-      addresses_(state, hooks_, [this](const net::Address& ip) {
-        const auto& own = state_.linux_state.addresses;
-        return ipam_.taken(ip) || std::any_of(own.begin(), own.end(), [&](const LinuxAddress& a) {
-                 return a.address == ip;
-               });
-      }) {}
+      addresses_(state, hooks_,
+                 [this](const net::Address& ip) { return ipam_.taken(ip) || is_nodes_own(ip); }) {}
 
 Result<void> Attacher::restore() {
   if (auto done = records_.prepare(); !done) return done;
@@ -234,14 +230,18 @@ tl::expected<const kube::Pod*, Reply> Attacher::pod_of(const cni::Request& reque
   return &pod;
 }
 
-// Addresses that other Pods name for themselves, and the node's own.
+bool Attacher::is_nodes_own(const net::Address& ip) const {
+  const auto node = state_.store.nodes.find(state_.config.node_name);
+  if (node != state_.store.nodes.end() && node->second.tunnel_v4 == ip) return true;
+  const auto& own = state_.linux_state.addresses;
+  return std::any_of(own.begin(), own.end(),
+                     [&](const LinuxAddress& a) { return a.address == ip; });
+}
+
+// Addresses that other Pods name for themselves.
 std::set<net::Address> Attacher::reserved_for(const kube::Pod* pod) const {
   std::set<net::Address> reserved;
-  for (const auto& prefix : state_.linux_state.addresses) reserved.insert(prefix.address);
   const auto node = state_.store.nodes.find(state_.config.node_name);
-  if (node != state_.store.nodes.end() && node->second.tunnel_v4) {
-    reserved.insert(*node->second.tunnel_v4);
-  }
   const auto is_ours = [&](const net::Address& ip) {
     const auto holds = [&](const net::Prefix& range) { return range.contains(ip); };
     return node != state_.store.nodes.end() &&
@@ -276,6 +276,7 @@ tl::expected<std::vector<net::Address>, Reply> Attacher::take_named(const kube::
       return refused(Code::address_refused, ip,
                      "is neither in this node's podCIDRs nor in an IPPool");
     }
+    if (is_nodes_own(ip)) return refused(Code::address_refused, ip, "is the node's own");
     if (!ipam_.take(ip)) return refused(Code::address_refused, ip, "is taken by another pod");
     taken.push_back(ip);
   }
@@ -290,7 +291,9 @@ tl::expected<std::vector<net::Address>, Reply> Attacher::take_free(const kube::P
   const auto wishes = read_wishes(pod, state_.store);
   if (!wishes) return refuse(Code::address_refused, wishes.error().message);
   const auto reserved = reserved_for(pod);
-  const auto is_reserved = [&](const net::Address& ip) { return reserved.contains(ip); };
+  const auto is_reserved = [&](const net::Address& ip) {
+    return reserved.contains(ip) || is_nodes_own(ip);
+  };
   std::vector<net::Address> taken;
   for (const net::Family family : {net::Family::v4, net::Family::v6}) {
     const auto ranges =

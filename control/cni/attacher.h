@@ -43,7 +43,7 @@ class Attacher {
   void carry_out_pending();
   void handle(cni::Request request, Done done);
   // After each change of the objects.
-  void follow() { addresses_.follow(); }
+  void follow(const Changes& changes) { addresses_.follow(changes); }
 
   // What is wrong with files of state-dir, for `podwirectl status`.
   [[nodiscard]] const std::vector<std::string>& problems() const { return problems_; }
@@ -88,6 +88,8 @@ class Attacher {
   void sync_record(const std::string& path, Synced then);
   void sync_records_waiting();
   void reply_in_force(const Name& name, const Done& done);
+  // The node's: Linux's, and its tunnel address before Linux has it.
+  [[nodiscard]] bool is_nodes_own(const net::Address& ip) const;
   [[nodiscard]] std::set<net::Address> reserved_for(const kube::Pod* pod) const;
   void undo(Attachment&& attachment);
   void note_addresses(const Attachment& attachment);

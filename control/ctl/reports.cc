@@ -98,6 +98,9 @@ json problems_json(const Sources& sources) {
     problems.push_back(problem.object + ": " + problem.sentence);
   }
   for (const auto& problem : sources.state.bgp.problems) problems.push_back(problem);
+  if (const auto& trouble = sources.state.tunnel_trouble; !trouble.empty()) {
+    problems.push_back(trouble);
+  }
   for (const auto& problem : sources.attachment_problems) problems.push_back(problem);
   for (const auto& problem : sources.health_check_problems) problems.push_back(problem);
   return problems;

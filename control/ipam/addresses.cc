@@ -1,11 +1,11 @@
 #include "control/ipam/addresses.h"
 
 #include <algorithm>
-#include <ctime>
 #include <set>
 #include <utility>
 
 #include "control/log.h"
+#include "control/time_text.h"
 
 namespace podwire::control {
 namespace {
@@ -18,18 +18,9 @@ constexpr std::chrono::milliseconds kFirstWait = 500ms, kLongestWait = 30s;
 constexpr std::chrono::milliseconds kLeakScan = 60s;
 constexpr auto kLeakAge = 5min;
 
-BlockIpam::Pool pool_for(const kube::IpPool& pool) {
-  return {pool.meta.name, pool.cidr, pool.block_size};
-}
-
 // As Calico's plugin writes it: Go's time.Time.String() in UTC.
 std::string timestamp() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[64];
-  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S +0000 UTC", &parts);
-  return text;
+  return format_time(std::chrono::system_clock::now(), "%Y-%m-%d %H:%M:%S +0000 UTC");
 }
 
 std::string asker(const kube::Pod* pod) {
@@ -59,8 +50,9 @@ ObjectClient* Addresses::client() const {
   return state_.object_source == nullptr ? nullptr : state_.object_source->client();
 }
 
-void Addresses::follow() {
-  if (has_blocks()) tunnel_.follow();
+void Addresses::follow(const Changes& changes) {
+  const bool due = changes.nodes || changes.ip_pools || changes.blocks;
+  if (due && has_blocks()) tunnel_.follow();
 }
 
 Result<void> Addresses::restore(std::vector<std::string>& problems) {
@@ -110,7 +102,7 @@ Result<std::vector<BlockIpam::Ask>> Addresses::fixed_asks(
       return fail("address " + address.to_string() + " is in no IPPool that is enabled");
     }
     asks.push_back(blank);
-    asks.back().pools = {pool_for(*pool)};
+    asks.back().pools = {BlockIpam::Pool(*pool)};
     asks.back().fixed = address;
   }
   return asks;
@@ -141,7 +133,7 @@ Result<std::vector<BlockIpam::Ask>> Addresses::asks_of(const Ask& ask,
     if (!pools) return tl::unexpected(pools.error());
     if (pools->empty()) continue;
     asks.push_back(blank);
-    for (const kube::IpPool* pool : *pools) asks.back().pools.push_back(pool_for(*pool));
+    for (const kube::IpPool* pool : *pools) asks.back().pools.emplace_back(*pool);
   }
   if (!asks.empty()) return asks;
   return fail(asker(ask.pod) + "no IPPool is for this pod on node " + state_.config.node_name);
@@ -229,6 +221,7 @@ void Addresses::watch_leaks() {
   hooks_.later(kLeakScan, [this, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
     collect_leaks(kLeakAge);
+    if (has_blocks()) tunnel_.follow();  // the server may have them only now
     watch_leaks();
   });
 }

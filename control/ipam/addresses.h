@@ -57,7 +57,7 @@ class Addresses {
                  const std::vector<net::Address>& known, std::function<void()> done);
 
   // Keeps this node's tunnel address; after each change of the objects.
-  void follow();
+  void follow(const Changes& changes);
 
   // Leaks::collect(). Called each minute; tests call it with an age of their own.
   void collect_leaks(std::chrono::steady_clock::duration age);

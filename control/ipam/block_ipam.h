@@ -26,9 +26,12 @@ namespace podwire::control {
 class BlockIpam {
  public:
   struct Pool {
+    Pool(std::string pool_name, const net::Prefix& range, std::uint8_t block_length)
+        : name(std::move(pool_name)), cidr(range), block_size(block_length) {}
+    explicit Pool(const kube::IpPool& pool) : Pool(pool.meta.name, pool.cidr, pool.block_size) {}
     std::string name;
     net::Prefix cidr;
-    std::uint8_t block_size = 26;
+    std::uint8_t block_size;
   };
   struct Ask {
     std::string handle;

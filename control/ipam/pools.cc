@@ -100,6 +100,19 @@ bool is_for_node_alone(const Store& store, const std::string& node, const kube::
   });
 }
 
+// That are enabled, select the node, and keep their addresses.
+std::vector<const kube::IpPool*> pools_of_node(const Store& store, const std::string& node,
+                                               const auto& fits) {
+  const auto overlapping = overlapping_pools(store);
+  std::vector<const kube::IpPool*> pools;
+  for (const auto& [name, pool] : store.ip_pools) {
+    const bool usable = !pool.disabled && !overlapping.contains(name) &&
+                        pool.nodes.matches(labels_of(store.nodes, node));
+    if (usable && fits(pool)) pools.push_back(&pool);
+  }
+  return pools;
+}
+
 // Of a pool what is this node's: whole, or by affinities that somebody has written.
 std::vector<net::Prefix> own_parts(const Store& store, const std::string& node,
                                    const kube::IpPool& pool) {
@@ -166,14 +179,16 @@ Result<std::vector<const kube::IpPool*>> pools_for(const Store& store, const std
     pools.push_back(pool);
   }
   if (!named.empty()) return pools;
-  for (const auto& [name, pool] : store.ip_pools) {
-    const bool fits = !pool.disabled && pool.for_pods && !pool.manual &&
-                      pool.cidr.family() == family && !overlapping.contains(name) &&
-                      pool.nodes.matches(labels_of(store.nodes, node)) &&
-                      pool.namespaces.matches(labels_of(store.namespaces, name_space));
-    if (fits) pools.push_back(&pool);
-  }
-  return pools;
+  return pools_of_node(store, node, [&](const kube::IpPool& pool) {
+    return pool.for_pods && !pool.manual && pool.cidr.family() == family &&
+           pool.namespaces.matches(labels_of(store.namespaces, name_space));
+  });
+}
+
+std::vector<const kube::IpPool*> tunnel_pools(const Store& store, const std::string& node) {
+  return pools_of_node(store, node, [](const kube::IpPool& pool) {
+    return pool.for_tunnels && pool.ipip != kube::TunnelMode::never;
+  });
 }
 
 Result<std::vector<net::Prefix>> ranges_for(const Store& store, const std::string& node,

@@ -29,6 +29,9 @@ Result<std::vector<const kube::IpPool*>> pools_for(const Store& store, const std
                                                    const std::string& name_space,
                                                    net::Family family, const AddressWishes& wishes);
 
+// Those that this node's tunnel address may come from: IPIP, and for tunnels on this node.
+std::vector<const kube::IpPool*> tunnel_pools(const Store& store, const std::string& node);
+
 // Where nobody keeps blocks: the ranges that this node alone gives addresses of. Its podCIDRs,
 // where no pool says otherwise; a pool that selects this node and no other; blocks that have
 // affinity to it. Empty: none of this family; the error is as above.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/ipam/pools.h"
 #include "control/log.h"
 
 namespace podwire::control {
@@ -13,7 +14,6 @@ using nlohmann::json;
 using Why = ObjectFailure::Why;
 
 constexpr ObjectType kNodes{"v1", "nodes", "Node"};
-constexpr const char* kAnnotation = "projectcalico.org/IPv4IPIPTunnelAddr";
 constexpr std::chrono::milliseconds kWait = 10s;  // before it is tried again
 
 bool lies_in(const std::vector<BlockIpam::Pool>& pools, const net::Address& address) {
@@ -32,12 +32,8 @@ TunnelAddress::TunnelAddress(State& state, LoopHooks hooks, BlockIpam& blocks, C
 
 std::vector<BlockIpam::Pool> TunnelAddress::pools() const {
   std::vector<BlockIpam::Pool> fit;
-  const auto& node = state_.store.nodes.at(state_.config.node_name);
-  for (const auto& [name, pool] : state_.store.ip_pools) {
-    if (!pool.disabled && pool.for_tunnels && pool.ipip != kube::TunnelMode::never &&
-        pool.nodes.matches(node.meta.labels)) {
-      fit.push_back({name, pool.cidr, pool.block_size});
-    }
+  for (const kube::IpPool* pool : tunnel_pools(state_.store, state_.config.node_name)) {
+    fit.emplace_back(*pool);
   }
   return fit;
 }
@@ -102,7 +98,6 @@ void TunnelAddress::announce(const std::optional<net::Address>& address) {
     if (alive.expired()) return;
     // Changed by another since it was read: the change brings us back here.
     if (!answer && answer.error().why != Why::conflict) return failed(answer.error().sentence);
-    said_.clear();
     ended();
   };
   client->get(kNodes, state_.config.node_name,
@@ -111,27 +106,36 @@ void TunnelAddress::announce(const std::optional<net::Address>& address) {
                 if (!node) return failed(node.error().sentence);
                 json& annotations = (*node)["metadata"]["annotations"];
                 const json wanted = address ? json(address->to_string()) : json(nullptr);
-                const json now = annotations.is_object() ? annotations.value(kAnnotation, json())
-                                                         : json(nullptr);
+                const json now = annotations.is_object()
+                                     ? annotations.value(kube::kTunnelAddress, json())
+                                     : json(nullptr);
                 ObjectClient* const writer = client_();
                 if (now == wanted) return ended();
                 if (writer == nullptr) return failed("no API server");
                 if (address) {
-                  annotations[kAnnotation] = wanted;
+                  annotations[kube::kTunnelAddress] = wanted;
                 } else {
-                  annotations.erase(kAnnotation);
+                  annotations.erase(kube::kTunnelAddress);
                 }
                 writer->replace(kNodes, *node, written);
               });
 }
 
+void TunnelAddress::ended() {
+  state_.tunnel_trouble.clear();
+  busy_ = false;
+}
+
 void TunnelAddress::failed(const std::string& sentence) {
   const std::string text = "Node " + state_.config.node_name + ": tunnel address: " + sentence;
-  if (std::exchange(said_, text) != text) log(LogLevel::warning, text);
-  if (!hooks_.later) return ended();
+  if (std::exchange(state_.tunnel_trouble, text) != text) log(LogLevel::warning, text);
+  if (!hooks_.later) {
+    busy_ = false;
+    return;
+  }
   hooks_.later(kWait, [this, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;
-    ended();
+    busy_ = false;
     follow();
   });
 }

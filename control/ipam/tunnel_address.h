@@ -24,8 +24,8 @@ class TunnelAddress {
   // The state and `blocks` outlive it.
   TunnelAddress(State& state, LoopHooks hooks, BlockIpam& blocks, ClientOf client);
 
-  // Takes one, or gives it back, when the objects ask for it. After each change of them, where the
-  // server keeps blocks.
+  // Takes one, or gives it back, when the objects ask for it; State::tunnel_trouble says why not.
+  // After each change of them, where the server keeps blocks.
   void follow();
 
  private:
@@ -37,7 +37,7 @@ class TunnelAddress {
   // Writes the Node's annotation, or takes it away.
   void announce(const std::optional<net::Address>& address);
   void failed(const std::string& sentence);
-  void ended() { busy_ = false; }
+  void ended();
 
   State& state_;
   LoopHooks hooks_;
@@ -47,7 +47,6 @@ class TunnelAddress {
   // Given to us; the watches may not have told of it yet.
   std::optional<net::Address> given_;
   bool busy_ = false;
-  std::string said_;  // the last failure, logged once
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };
 

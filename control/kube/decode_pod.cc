@@ -8,7 +8,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kTunnelAddress = "projectcalico.org/IPv4IPIPTunnelAddr";
 constexpr const char* kNodeAddress4 = "projectcalico.org/IPv4Address";
 constexpr const char* kNodeAddress6 = "projectcalico.org/IPv6Address";
 constexpr const char* kAsNumber = "projectcalico.org/ASNumber";

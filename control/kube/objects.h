@@ -40,13 +40,16 @@ struct IntOrString {
   bool operator==(const IntOrString&) const = default;
 };
 
+// Annotation of a Node: its own address in a pool that encapsulates (Calico).
+inline constexpr const char* kTunnelAddress = "projectcalico.org/IPv4IPIPTunnelAddr";
+
 struct Node {
   Meta meta;
   std::vector<net::Prefix> pod_cidrs;      // spec.podCIDRs
   std::vector<net::Address> internal_ips;  // status.addresses, InternalIP, in order
   std::optional<net::Prefix>
       ipv4_subnet;  // annotation projectcalico.org/IPv4Address: own subnet's mask
-  std::optional<net::Address> tunnel_v4;  // annotation projectcalico.org/IPv4IPIPTunnelAddr
+  std::optional<net::Address> tunnel_v4;  // annotation kTunnelAddress
   std::string zone;                       // label topology.kubernetes.io/zone
   // Calico's annotations projectcalico.org/...: what the node speaks BGP with.
   std::optional<net::Address> bgp_v4, bgp_v6;  // IPv4Address, IPv6Address

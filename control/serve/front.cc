@@ -171,7 +171,7 @@ Result<void> Front::start() {
 void Front::published(const Changes& changes, const StoreWriter& store) {
   Parts& p = *parts_;
   p.service_health.follow(changes, store);
-  p.attacher.follow();
+  p.attacher.follow(changes);
   p.state.gather_denials();
   if (p.ready_told || !p.ready()) return;
   p.ready_told = true;

@@ -133,6 +133,36 @@ class SlowTest : public AttacherTest {
   std::vector<std::pair<std::function<void()>, std::function<void()>>> jobs;
 };
 
+// Its namespace ends while its record is on its way to the disk, or while it waits to be in force.
+TEST_F(SlowTest, AddWhosePodGotAnotherSandboxMeanwhileIsToldSo) {
+  for (const bool synced : {false, true}) {
+    std::vector<Reply> first, second;
+    attacher->handle(request("ADD"), [&](Reply reply) { first.push_back(std::move(reply)); });
+    if (synced) work();
+    ASSERT_EQ(bench.state.attachments.size(), 1U);
+    dynamic_cast<FakePort&>(*bench.state.attachments[0].port).is_up = false;
+    attacher->handle(request("ADD", "c2"),
+                     [&](Reply reply) { second.push_back(std::move(reply)); });
+    for (int round = 0; round < 8; ++round) {
+      bench.publish();
+      work();
+    }
+    ASSERT_EQ(first.size(), 1U);
+    EXPECT_EQ(first[0].code, Code::try_later);
+    EXPECT_EQ(first[0].message, "another sandbox of the Pod took its place");
+    ASSERT_EQ(second.size(), 1U);
+    EXPECT_EQ(second[0].code, Code::ok) << second[0].message;
+    ASSERT_EQ(bench.state.attachments.size(), 1U);
+    EXPECT_EQ(bench.state.attachments[0].container_id, "c2");
+    attacher->handle(request("DEL", "c2"), [](const Reply&) {});
+    for (int round = 0; round < 8; ++round) {
+      bench.publish();
+      work();
+    }
+    EXPECT_TRUE(bench.state.attachments.empty());
+  }
+}
+
 TEST_F(SlowTest, AddAnswersOnlyOnceItsRecordIsOnTheDisk) {
   bench.add_pod("other");
   bench.add_pod("third");
@@ -356,6 +386,15 @@ TEST_F(AttacherTest, AddressesAndPortsComeBackAfterARestart) {
   EXPECT_EQ(bench.state.attachments[0].network, "podwire");
   EXPECT_EQ(ask(request("ADD")).result, before.result);
   EXPECT_NE(ask(request("ADD", "c2", "")).result["ips"], before.result["ips"]);
+}
+
+TEST_F(AttacherTest, TheNodesOwnAddressIsNoPods) {
+  bench.state.store.nodes["n1"].tunnel_v4 = ip("10.0.0.1");
+  bench.state.store.pods["default/web"].ips = {ip("10.0.0.1")};
+  const Reply named = ask(request("ADD"));
+  EXPECT_EQ(named.code, Code::address_refused);
+  EXPECT_EQ(named.message, "Pod default/web: address 10.0.0.1 is the node's own");
+  EXPECT_EQ(ask(request("ADD", "c2", "")).result["ips"][0]["address"], "10.0.0.2/32");
 }
 
 TEST_F(AttacherTest, PodWithoutNamespaceStaysWithoutPortUntilItsDel) {

@@ -71,6 +71,16 @@ class AddressesTest : public testing::Test {
     r.netns = "/proc/self/ns/net";
     return r;
   }
+  static cni::Request add_of_web() {
+    cni::Request add = request("ADD", "c1");
+    add.pod_namespace = "default";
+    add.pod_name = "web";
+    return add;
+  }
+  void annotate_web(const std::string& addresses) {
+    bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] =
+        addresses;
+  }
   void settle() {
     while (client.waits() || !bench.waiting.empty()) {
       if (client.waits()) client.carry_out();
@@ -113,9 +123,7 @@ class AddressesTest : public testing::Test {
 };
 
 TEST_F(AddressesTest, APodsAddressStandsAtTheServerUnderItsHandle) {
-  cni::Request add = request("ADD", "c1");
-  add.pod_namespace = "default";
-  add.pod_name = "web";
+  cni::Request add = add_of_web();
   const Reply reply = ask(add);
   ASSERT_EQ(reply.code, Code::ok) << reply.message;
   ASSERT_EQ(bench.state.attachments.size(), 1U);
@@ -140,29 +148,22 @@ TEST_F(AddressesTest, WithoutTheKindsTheNodesRangeIsUsed) {
 }
 
 TEST_F(AddressesTest, RefusesOnePodAndLeavesNothing) {
-  bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] =
-      R"(["10.9.0.5"])";
-  cni::Request add = request("ADD", "c1");
-  add.pod_namespace = "default";
-  add.pod_name = "web";
+  annotate_web(R"(["10.9.0.5"])");
+  cni::Request add = add_of_web();
   EXPECT_EQ(ask(add).result["ips"][0]["address"], "10.9.0.5/32");
   add.container_id = "c2";
   const Reply taken = ask(add);
   EXPECT_EQ(taken.code, Code::address_refused);
   EXPECT_EQ(taken.message, "Pod default/web: address 10.9.0.5 is taken by k8s-pod-network.c1");
-  bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] =
-      R"(["10.1.0.5"])";
+  annotate_web(R"(["10.1.0.5"])");
   EXPECT_EQ(ask(add).message, "Pod default/web: address 10.1.0.5 is in no IPPool that is enabled");
   EXPECT_EQ(at_the_server(), attached());
   EXPECT_EQ(notes(), 0U);
 }
 
 TEST_F(AddressesTest, WhatTheCallerAsksForIsTakenFromBlocksUnlessAnotherPluginGaveIt) {
-  bench.state.store.pods["default/web"].meta.annotations["cni.projectcalico.org/ipAddrs"] =
-      R"(["10.9.0.5"])";
-  cni::Request add = request("ADD", "c1");
-  add.pod_namespace = "default";
-  add.pod_name = "web";
+  annotate_web(R"(["10.9.0.5"])");
+  cni::Request add = add_of_web();
   EXPECT_EQ(ask(add).result["ips"][0]["address"], "10.9.0.5/32");
   add.interface = "net1";  // the annotation is about the first
   const Reply second = ask(add);
@@ -181,9 +182,7 @@ TEST_F(AddressesTest, WhatTheCallerAsksForIsTakenFromBlocksUnlessAnotherPluginGa
 }
 
 TEST_F(AddressesTest, APodThatGoesWhileItsAddressIsFetchedKeepsNone) {
-  cni::Request add = request("ADD", "c1");
-  add.pod_namespace = "default";
-  add.pod_name = "web";
+  cni::Request add = add_of_web();
   std::optional<Reply> answer;
   attacher->handle(add, [&](Reply reply) { answer = std::move(reply); });
   ASSERT_TRUE(client.waits());
@@ -227,9 +226,7 @@ TEST_F(AddressesTest, ADelOfCalicosOwnFreesByHandle) {
 }
 
 TEST_F(AddressesTest, CollectsWhatNobodyHas) {
-  cni::Request add = request("ADD", "c1");
-  add.pod_namespace = "default";
-  add.pod_name = "web";
+  cni::Request add = add_of_web();
   ASSERT_EQ(ask(add).code, Code::ok);
   std::filesystem::remove_all(bench.config.state_dir);  // a new disk
   kill(false);

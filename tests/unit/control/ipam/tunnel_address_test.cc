@@ -12,7 +12,7 @@
 namespace podwire::control {
 namespace {
 
-constexpr const char* kPlace = "projectcalico.org/IPv4IPIPTunnelAddr";
+constexpr const char* kPlace = kube::kTunnelAddress;
 
 // One node and its Node at a server in memory, whose watches tell it of everything at once.
 class TunnelAddressTest : public testing::Test {
@@ -105,6 +105,29 @@ TEST_F(TunnelAddressTest, APoolThatDoesNotEncapsulateOrIsNotForTunnelsGivesNone)
   EXPECT_FALSE(annotated());
   pool.for_tunnels = true;
   settle();
+  expect_one();
+}
+
+TEST_F(TunnelAddressTest, ComesFromNoPoolWhoseAddressesAreAnothers) {
+  kube::IpPool plain = bench.state.store.ip_pools["pool"];
+  plain.meta.name = "a-plain-one";
+  plain.ipip = kube::TunnelMode::never;
+  bench.state.store.ip_pools[plain.meta.name] = plain;  // overlaps, and is first by name
+  settle();
+  EXPECT_FALSE(annotated());
+  EXPECT_TRUE(taken().empty());
+}
+
+TEST_F(TunnelAddressTest, ItsTroubleIsSaidUntilItIsOver) {
+  kube::IpamConfig& config = bench.state.store.ipam_configs["default"];
+  config.allocate_blocks = false;
+  settle();
+  EXPECT_EQ(bench.state.tunnel_trouble,
+            "Node n1: tunnel address: no free address is left for node n1 in IPPool pool");
+  config.allocate_blocks = true;
+  for (const auto& call : std::exchange(later, {})) call();
+  settle();
+  EXPECT_EQ(bench.state.tunnel_trouble, "");
   expect_one();
 }
 
