@@ -1,5 +1,6 @@
 """Three nodes in full mesh, as a cluster without any BGP object has it."""
 
+import re
 import signal
 import stat
 
@@ -66,10 +67,14 @@ class Mesh(bgp_lab.Case):
         self.assertIn("podwire_bgp_bird_up 1", page)
 
     def test_text_for_people_names_peers(self):
-        done = bgp_lab.run(lab.program("podwirectl"), "--run-dir",
-                           str(self.lab.nodes["n1"].run_dir), "bgp")
-        self.assertRegex(done.stdout, r"BIRD 2\.\S+, router 172\.18\.0\.11, AS 64512\n")
-        self.assertRegex(done.stdout, r"172\.18\.0\.12 +64512 +n2 +node mesh +Established +1 +1")
+        peer = r"172\.18\.0\.12 +64512 +n2 +node mesh +Established +1 +1"
+
+        def text():
+            return bgp_lab.run(lab.program("podwirectl"), "--run-dir",
+                               str(self.lab.nodes["n1"].run_dir), "bgp").stdout
+        # podwired asks bird once a second.
+        self.equal_soon(lambda: re.search(peer, text()) is not None, True, 5)
+        self.assertRegex(text(), r"BIRD 2\.\S+, router 172\.18\.0\.11, AS 64512\n")
 
     def test_killed_bird_is_said_and_what_it_taught_stays(self):
         node, routes = self.lab.nodes["n1"], self.lab.linux_routes("n1", 4)
