@@ -1,6 +1,7 @@
 """Routers of other makes, in namespaces on the lab's wire."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -52,9 +53,19 @@ class Frr(Router):
         for folder in (lab.FOLDER, self.folder):
             folder.chmod(0o755)
         for daemon in ("zebra", "bfdd", "bgpd"):
-            self.spawn(f"/usr/lib/frr/{daemon}", "-f", str(config), "-P", "0", "-i",
+            if daemon != "zebra":  # it is asked for at once, or 10 s later
+                netns.wait_until((self.folder / "zserv").exists, 20, "zebra")
+            self.spawn(f"/usr/lib/frr/{daemon}", "-f", "/dev/null", "-P", "0", "-i",
                        str(self.folder / f"{daemon}.pid"), "-z", str(self.folder / "zserv"),
                        "--vty_socket", str(self.folder))
+        # A bgpd that has sessions before it has met zebra and bfdd never asks for BFD.
+        netns.wait_until(self.daemons_have_met, 20, f"FRR in {name}")
+        self.run("vtysh", "--vty_socket", str(self.folder), "-f", str(config))
+
+    def daemons_have_met(self):
+        done = netns.run(self.namespace, ("vtysh", "--vty_socket", str(self.folder), "-c",
+                                          "show zebra client summary", "-c", "show daemons"), 20)
+        return all(re.search(rf"^{word}\b", done.stdout, re.M) for word in ("bgp", "bfd"))
 
     def vtysh(self, *commands):
         words = [word for command in commands for word in ("-c", command)]
