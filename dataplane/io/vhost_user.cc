@@ -281,7 +281,8 @@ void VhostUserPort::take_ring(unsigned index) {
   const Locked lock(ring.lock);
   if (ring.queue.attached()) return;
   if (!ring.queue.attach(setup, memory_)) {
-    return object(std::string("breaks the protocol: ") + Virtqueue::sentence(ring.queue.fault()));
+    object(std::string("breaks the protocol: ") + Virtqueue::sentence(ring.queue.fault()));
+    return ring.queue.detach();
   }
   ring.features = features;
   ring.call = vring.callfd;

@@ -71,7 +71,11 @@ class Virtqueue {
   };
   // Takes the queue. `memory` outlives it, until detach(). False: fault() is `rings`.
   [[nodiscard]] bool attach(const Setup& setup, const GuestMemory& memory) noexcept;
-  void detach() noexcept { size_ = 0; }
+  // The fault goes with the peer that made it.
+  void detach() noexcept {
+    size_ = 0;
+    fault_ = Fault::none;
+  }
   [[nodiscard]] bool attached() const noexcept { return size_ != 0; }
   [[nodiscard]] std::uint16_t next_avail() const noexcept { return next_avail_; }
   [[nodiscard]] std::uint16_t next_used() const noexcept { return next_used_; }
