@@ -28,6 +28,7 @@
 
 #include "dataplane/io/descriptor.h"
 #include "dataplane/io/sigbus_guard.h"
+#include "dataplane/io/vhost_receive.h"
 
 namespace podwire::io {
 namespace {
@@ -117,6 +118,7 @@ rte_vhost_msg_result before(int device, void* raw) {
   Link* link = link_of(device);
   if (link == nullptr) return RTE_VHOST_MSG_RESULT_ERR;
   auto& message = *static_cast<VhostMessage*>(raw);
+  message.fd_count += unasked_descriptors();
   switch (link->peer->before(message, leaves_answers(*link))) {
     case VhostPeer::Pass::on:
       return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
@@ -169,6 +171,8 @@ void on_disconnection(int device) {
   Link* link = link_of(device);
   if (link == nullptr) return;
   link->peer->disconnected();
+  // The library has closed its descriptor, but the peer hears of it only when ours is shut as well.
+  shutdown(link->connection.get(), SHUT_RDWR);
   link->closed.store(true, std::memory_order_release);
 }
 

@@ -56,6 +56,7 @@ struct VhostMessage {
     set_protocol_features = 16,
     get_queue_num = 17,
     set_vring_enable = 18,
+    set_inflight_fd = 32,  // not negotiated
   };
   static constexpr std::uint32_t kNeedReply = 8;
   static constexpr unsigned kMaxFds = 8;
