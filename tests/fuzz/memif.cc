@@ -2,19 +2,14 @@
 // rings, descriptors and memory while frames go both ways, and memory that is cut. Nothing crashes,
 // what is refused has a sentence, and every buffer comes back.
 #include <fcntl.h>
-#include <rte_mempool.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
 #include "dataplane/io/memif_handshake.h"
-#include "dataplane/io/mempool.h"
-#include "tests/lib/world.h"
+#include "tests/fuzz/hostile_peer.h"
 
 namespace podwire::test {
 namespace {
@@ -24,48 +19,6 @@ using io::memif::Type;
 
 constexpr std::size_t kRegion = 1U << 16U;
 constexpr unsigned kRing = 3;  // log2
-
-void require(bool good, const char* what) {
-  if (good) return;
-  std::fprintf(stderr, "fuzz: %s\n", what);
-  std::abort();
-}
-
-io::Pools pools() {
-  static const io::Pools made = [] {
-    start_eal();
-    DataplaneConfig config;
-    config.packet_buffers = 511;
-    config.large_buffers = 15;
-    auto result = io::make_pools(config);
-    require(result.has_value(), "no memory for buffers");
-    return *result;
-  }();
-  return made;
-}
-
-class Input {
- public:
-  Input(const std::uint8_t* data, std::size_t size) : data_(data), left_(size) {}
-  [[nodiscard]] bool empty() const { return left_ == 0; }
-  std::uint8_t byte() { return take<std::uint8_t>(); }
-  template <typename T>
-  T take() {
-    T value{};
-    copy(reinterpret_cast<std::uint8_t*>(&value), sizeof value);
-    return value;
-  }
-  void copy(std::uint8_t* to, std::size_t most) {
-    const std::size_t count = std::min(most, left_);
-    std::memcpy(to, data_, count);
-    data_ += count;
-    left_ -= count;
-  }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t left_;
-};
 
 class Peer {
  public:
@@ -218,11 +171,7 @@ class Peer {
     const unsigned count = link_->receive[0]->queue.receive(
         std::span(out).first(most % 65U), *pools().packets, *pools().large, missed_);
     for (unsigned i = 0; i < count; ++i) {
-      std::uint32_t bytes = 0;
-      for (const rte_mbuf* part = out[i]; part != nullptr; part = part->next) {
-        bytes += part->data_len;
-      }
-      require(bytes == out[i]->pkt_len && bytes >= 14, "a frame is not as long as it says");
+      check_received(*out[i]);
       rte_pktmbuf_free(out[i]);
     }
   }
@@ -251,22 +200,18 @@ class Peer {
   std::atomic<std::uint64_t> missed_{0}, originated_{0}, unsent_{0};
 };
 
-unsigned in_use() {
-  return rte_mempool_in_use_count(pools().packets) + rte_mempool_in_use_count(pools().large);
-}
-
 }  // namespace
 }  // namespace podwire::test
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace podwire::test;
-  const unsigned before = in_use();
+  const unsigned before = buffers_held();
   {
     Input input(data, size);
     Peer peer(input.byte() % 2 == 0);
     while (!input.empty()) peer.act(input);
   }
-  require(in_use() == before, "a buffer did not come back");
+  require(buffers_held() == before, "a buffer did not come back");
   require(podwire::io::watched_ranges() == 0, "a region is still watched");
   return 0;
 }
