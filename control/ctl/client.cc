@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kPatienceSeconds = 30;
 
+std::string path_in(const std::string& run_dir) {
+  return run_dir + "/podwired.sock";
+}
+
 class Descriptor {
  public:
   explicit Descriptor(int number) : number_(number) {}
@@ -48,8 +52,8 @@ Result<std::string> exchange_lines(int descriptor, const std::string& path,
 
 }  // namespace
 
-Result<nlohmann::json> ask(const std::string& run_dir, const nlohmann::json& request) {
-  const std::string path = run_dir + "/podwired.sock";
+Result<std::string> ask_line(const std::string& run_dir, const nlohmann::json& request) {
+  const std::string path = path_in(run_dir);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) return fail(path + ": too long for a socket's path");
@@ -63,15 +67,24 @@ Result<nlohmann::json> ask(const std::string& run_dir, const nlohmann::json& req
     return fail("podwired does not answer at " + path + "; is it running, with this --run-dir? (" +
                 std::strerror(errno) + ")");
   }
-  const auto line = exchange_lines(descriptor.get(), path, request.dump() + "\n");
-  if (!line) return tl::unexpected(line.error());
-  const auto answer = nlohmann::json::parse(*line, nullptr, false);
+  return exchange_lines(descriptor.get(), path, request.dump() + "\n");
+}
+
+Result<nlohmann::json> result_of(const std::string& run_dir, std::string_view line) {
+  const std::string path = path_in(run_dir);
+  const auto answer = nlohmann::json::parse(line, nullptr, false);
   if (!answer.is_object()) return fail(path + ": podwired's answer makes no sense");
   if (const auto error = answer.find("error"); error != answer.end() && error->is_string()) {
     return fail(error->get<std::string>());
   }
   if (!answer.contains("result")) return fail(path + ": podwired's answer makes no sense");
   return answer["result"];
+}
+
+Result<nlohmann::json> ask(const std::string& run_dir, const nlohmann::json& request) {
+  const auto line = ask_line(run_dir, request);
+  if (!line) return tl::unexpected(line.error());
+  return result_of(run_dir, *line);
 }
 
 }  // namespace podwire::control::ctl

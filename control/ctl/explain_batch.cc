@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <future>
 #include <vector>
 
 #include "control/ctl/explain_command.h"
@@ -61,29 +62,37 @@ class Lines {
   std::size_t start_ = 0, length_ = 0;  // of the last line
 };
 
-// In chunks that podwired takes.
+bool write_answers(const Result<std::string>& answers, int output, bool& good) {
+  if (!answers) {
+    std::fprintf(stderr, "podwirectl: %s\n", answers.error().message.c_str());
+    return false;
+  }
+  if (!write_all(output, *answers)) return false;
+  for (std::size_t at = 0; at < answers->size(); at = answers->find('\n', at) + 1) {
+    good &= !std::string_view(*answers).substr(at).starts_with("{\"error\"");
+  }
+  return true;
+}
+
+// In chunks that podwired takes. One is asked about while the answers to the one before it are
+// written, so that podwired does not wait for us.
 bool answer_all(std::string_view lines, int output, const AnswerLines& answer, bool& good) {
+  std::future<Result<std::string>> asked;
   while (!lines.empty()) {
     std::size_t size = lines.size();
     if (size > kChunk) size = lines.rfind('\n', kChunk - 1) + 1;
-    const auto answers = answer(lines.substr(0, size));
-    if (!answers) {
-      std::fprintf(stderr, "podwirectl: %s\n", answers.error().message.c_str());
-      return false;
-    }
-    if (!write_all(output, *answers)) return false;
-    for (std::size_t at = 0; at < answers->size(); at = answers->find('\n', at) + 1) {
-      good &= !std::string_view(*answers).substr(at).starts_with("{\"error\"");
-    }
+    const auto answers = asked.valid() ? asked.get() : Result<std::string>();
+    asked = std::async(std::launch::async, answer, lines.substr(0, size));
+    if (!write_answers(answers, output, good)) return false;
     lines.remove_prefix(size);
   }
-  return true;
+  return !asked.valid() || write_answers(asked.get(), output, good);
 }
 
 }  // namespace
 
 bool answer_batch(int input, int output, const AnswerLines& answer) {
-  std::vector<char> read_in(2 * kChunk);
+  std::vector<char> read_in(8 * kChunk);
   Lines lines;
   bool good = true;
   for (;;) {

@@ -43,10 +43,23 @@ class Offline {
 };
 
 Result<std::string> ask_podwired(const std::string& run_dir, std::string_view lines) {
-  const auto result = ask(run_dir, {{"command", "explain"}, {"lines", lines}});
-  if (!result) return tl::unexpected(result.error());
-  if (!result->is_string()) return fail("podwired's answer makes no sense");
-  return result->get<std::string>();
+  auto line = ask_line(run_dir, {{"command", "explain"}, {"lines", lines}});
+  if (!line) return line;
+  std::string_view rest = *line;
+  if (!rest.starts_with(kResult) || !rest.ends_with("]}\n")) {
+    const auto said = result_of(run_dir, rest);
+    return said ? fail("podwired's answer makes no sense") : tl::unexpected(said.error());
+  }
+  rest = rest.substr(kResult.size() + 1, rest.size() - kResult.size() - 4);
+  std::string answers;
+  answers.reserve(rest.size() + 1);
+  while (!rest.empty()) {
+    const std::size_t end = rest.find(kBetweenAnswers);
+    answers += rest.substr(0, end);
+    answers += '\n';
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + kBetweenAnswers.size());
+  }
+  return answers;
 }
 
 int status_of(const json& answer) {

@@ -1,6 +1,6 @@
 // <run-dir>/podwired.sock: {"command":"flows","pod":"default/web"} there, {"result":...} or
-// {"error":"one sentence"} back. For {"command":"explain","lines":"..."} the result is a text of
-// lines too (control/explain). Control thread only.
+// {"error":"one sentence"} back. For {"command":"explain","lines":"..."} the result is an array, an
+// element for each line (control/explain). Control thread only.
 #pragma once
 
 #include <string>
