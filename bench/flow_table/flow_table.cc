@@ -3,7 +3,6 @@
 //
 // A connection is two keys in either table. rte_hash gets what it needs to do the same work: a
 // record of 64 bytes for each key, an entry for each direction.
-#include <rte_eal.h>
 #include <unistd.h>
 
 #include <boost/program_options.hpp>
@@ -327,17 +326,6 @@ class Bench {
   const std::vector<Key> hits_, misses_;
 };
 
-void start_eal() {
-  const std::string prefix = "podwire-bench-" + std::to_string(::getpid());
-  std::vector<std::string> words{"flow_table", "--no-huge",   "--no-pci",       "--no-shconf",
-                                 "-m",         "64",          "--no-telemetry", "--file-prefix",
-                                 prefix,       "--log-level", "error"};
-  std::vector<char*> arguments;
-  for (auto& word : words) arguments.push_back(word.data());
-  check(rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) >= 0,
-        "DPDK did not start; its messages above say why");
-}
-
 Options read_options(int argc, char** argv) {
   namespace po = boost::program_options;
   Options given;
@@ -382,7 +370,7 @@ int main(int argc, char** argv) {
   using namespace podwire::bench;
   const Options given = read_options(argc, argv);
   warn_of_build("flow_table");
-  start_eal();
+  start_eal("flow_table");
   for (const auto flows : given.flows) Bench(given, flows).run();
   return 0;
 }

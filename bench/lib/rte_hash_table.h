@@ -30,6 +30,7 @@ class RteHashTable {
   // Returns the key's data, or null when there is no such key. Its place is free at once: nobody
   // else reads.
   void* erase(const void* key);
+  bool find(const void* key, void** data) { return rte_hash_lookup_data(table_, key, data) >= 0; }
   // Up to 64 keys at once, hashes included. Bit i of the result: keys[i] was found, data[i] is its.
   template <typename Key>
   std::uint64_t look_up(const Key* keys, unsigned count, void** data) {

@@ -80,6 +80,15 @@ class Programs(unittest.TestCase):
             self.check_spread(row["cycles_per_operation"])
             self.assertTrue(100 < row["bytes_per_connection"] < 300)
 
+    def test_verdict_gives_rows_and_agrees_with_rte_acl(self):
+        rows = self.rows("bench/verdict/verdict", "--pods", "200", "--local", "40", "--policies",
+                         "10", "60", *BRIEFLY[2:])
+        self.assertEqual([row["policies"] for row in rows], [10, 60])
+        for row in rows:
+            self.check_record(row)
+            for key in ("cycles", "rte_hash_cycles", "rte_hash_single_cycles", "rte_acl_cycles"):
+                self.check_spread(row[key])
+
     def test_model_is_fed_by_rows_and_says_that_it_is_one(self):
         path = {"bench": "path", "case": "dnat", "flows": 20000, "distribution": "uniform",
                 "cycles_per_packet": {"median": 100, "p10": 99, "p90": 101},
@@ -124,6 +133,7 @@ class Programs(unittest.TestCase):
                 ("bench/model/model", ["no-such-file"], "cannot read no-such-file"),
                 ("bench/model/model", ["/dev/null"], "no row of bench/path"),
                 ("bench/flow_table", ["--flows", "0"], "--flows is 1 to"),
+                ("bench/verdict/verdict", ["--policies", "9"], "--policies is 10 to"),
                 ("bench/flow_table", ["--distribution", "even"], "uniform, zipf or sequential")):
             with self.subTest(f"{program} {' '.join(arguments)}"):
                 done = run(program, *arguments)
