@@ -9,6 +9,7 @@
 
 #include "dataplane/net/address.h"
 #include "dataplane/net/headers.h"
+#include "dataplane/tables/policies.h"
 
 namespace podwire {
 
@@ -97,6 +98,7 @@ struct Admission {
   const tables::Frontend* frontend = nullptr;         // null: no Service is involved
   const std::vector<tables::Backend>* set = nullptr;  // of a Service: those that serve the packet
   const tables::Backend* backend = nullptr;           // the one of them that was drawn
+  tables::PolicyEnds policy_ends;                     // of source and new_destination
   std::uint32_t reply_hash = 0;  // of the key that the reply will have; a guess, for prefetching
   bool hides_client = false;     // of a Service: the client is masqueraded whatever the backend
   bool masquerade = false;       // source becomes this node's address

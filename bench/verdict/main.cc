@@ -34,7 +34,7 @@ struct Options {
 constexpr unsigned kWindow = RteHashBaseline::kWindow;
 constexpr std::size_t kQuestions = std::size_t{1} << 17;
 
-// Flows between pods of this node: one of 16 is of any two, at a port that no rule has.
+// Flows between pods of this node: one of 16 is of any two others, at a port that no rule has.
 std::vector<tables::PolicyQuestion> draw_questions(const tables::PolicyTable& table,
                                                    const ClusterSize& size) {
   const auto question = [](unsigned from, unsigned to, std::uint16_t port) {
@@ -54,8 +54,10 @@ std::vector<tables::PolicyQuestion> draw_questions(const tables::PolicyTable& ta
   if (allowed.empty()) stop("verdict", "no two pods of the node may talk");
   std::mt19937 random(1);
   for (std::size_t n = 0; n < kQuestions; ++n) {
-    drawn.push_back(random() % 16 == 0 ? question(random() % size.local, random() % size.local,
-                                                  Cluster::kOtherPort)
+    const auto from = static_cast<unsigned>(random() % size.local);
+    const unsigned to =
+        (from + 1 + static_cast<unsigned>(random() % (size.local - 1))) % size.local;
+    drawn.push_back(random() % 16 == 0 ? question(from, to, Cluster::kOtherPort)
                                        : allowed[random() % allowed.size()]);
   }
   return drawn;
@@ -77,12 +79,26 @@ class Window {
   std::vector<tables::PolicyQuestion> now_ = std::vector<tables::PolicyQuestion>(kWindow);
 };
 
-// One after the other, as a worker asks for the flows of a burst.
-Subject judge_each(const tables::PolicyTable& table, Window& window) {
+// In portions and steps, as a worker asks for the new flows of a burst (stages/policy.h).
+Subject judge_portions(const tables::PolicyTable& table, Window& window) {
+  constexpr unsigned kPortion = 32;
+  static_assert(kWindow % kPortion == 0);
   return {[&] { window.next(); },
           [&] {
             unsigned allowed = 0;
-            for (const auto& question : window.now()) allowed += table.judge(question).allowed;
+            std::array<tables::PolicyEnds, kPortion> ends;
+            for (unsigned at = 0; at < kWindow; at += kPortion) {
+              const auto* questions = window.now().data() + at;
+              for (unsigned n = 0; n < kPortion; ++n) {
+                table.prefetch(questions[n].source, questions[n].destination);
+              }
+              for (unsigned n = 0; n < kPortion; ++n)
+                ends[n] = table.ends(questions[n].source, questions[n].destination);
+              for (const auto& two : ends) tables::PolicyTable::prefetch(two);
+              for (unsigned n = 0; n < kPortion; ++n) {
+                allowed += tables::PolicyTable::judge(questions[n], ends[n]).allowed;
+              }
+            }
             if (allowed == 0) stop("verdict", "a window of which nothing is allowed");
             return std::uint64_t{kWindow};
           }};
@@ -197,7 +213,7 @@ void run(const Options& options, unsigned policies) {
   RteHashBaseline bulk(size.pods, sequence);
   SingleLookups single(size.pods, sequence);
   std::optional<Classify> classify;
-  std::vector<Subject> subjects{bulk.subject(), single.subject(), judge_each(*table, window)};
+  std::vector<Subject> subjects{bulk.subject(), single.subject(), judge_portions(*table, window)};
   if (acl != nullptr) subjects.push_back(classify.emplace(*acl, again).subject());
   const auto measured = alternate(subjects, {.seconds_max = options.seconds});
   const auto ratio = [&](std::size_t base) {

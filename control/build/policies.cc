@@ -390,16 +390,16 @@ void PoliciesBuilder::fill_table(Touched& touched) {
     }
   }
   for (const net::Address& ip : touched.addresses) {
-    const tables::PolicyTable::Pod* old = table->pod(ip);
+    const auto old = table->pod(ip);
     const auto found = addresses_.find(ip);
     if (found == addresses_.end() || !found->second.listed) {
-      if (old != nullptr) table->erase_pod(ip);
+      if (old) table->erase_pod(ip);
       continue;
     }
     tables::PolicyTable::Pod pod;
     pod.identity = found->second.identity;
     fill_local(ip, pod);
-    if (old == nullptr || *old != pod) table->set_pod(ip, std::move(pod));
+    if (old != pod) table->set_pod(ip, std::move(pod));
   }
   for (const auto& [prefix, id] : touched.prefixes) {
     if (prefix_ids_.contains(prefix)) {

@@ -79,7 +79,7 @@ class PoliciesBuilder {
     std::string ns;             // of its NetworkPolicies
     bool selects_namespaces = false, has_blocks = false;
     std::shared_ptr<const tables::PolicyRow> row;
-    bool changed = false;  // by this build
+    bool changed = false;  // by the last build that looked at rows
   };
   struct Address {
     IdentityId identity = tables::kWorld;
@@ -132,7 +132,7 @@ class PoliciesBuilder {
 
   [[nodiscard]] bool selects(const Policy& policy, const kube::Pod& pod) const;
   [[nodiscard]] LocalPod describe_local(const Store& store, const std::string& pod) const;
-  [[nodiscard]] bool outdated(const Row& row, const RowKey& key, const Touched& touched) const;
+  [[nodiscard]] static bool outdated(const Row& row, const RowKey& key, const Touched& touched);
   bool rebuild(const RowKey& key, Row& row);
   [[nodiscard]] static bool may_match(const Row& row, const Identity& identity);
   void extend(Row& row, const Touched& touched) const;

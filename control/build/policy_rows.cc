@@ -194,12 +194,15 @@ bool PoliciesBuilder::rebuild(const RowKey& key, Row& row) {
   return !same;
 }
 
-bool PoliciesBuilder::outdated(const Row& row, const RowKey& key, const Touched& touched) const {
+bool PoliciesBuilder::outdated(const Row& row, const RowKey& key, const Touched& touched) {
   if (row.row == nullptr || (touched.namespaces && row.selects_namespaces)) return true;
-  for (const std::string& name : key.policies) {
-    if (touched.policies.contains(name)) return true;
+  if (!touched.policies.empty()) {
+    for (const std::string& name : key.policies) {
+      if (touched.policies.contains(name)) return true;
+    }
   }
-  return std::any_of(row.named.begin(), row.named.end(),
+  return !touched.named.empty() &&
+         std::any_of(row.named.begin(), row.named.end(),
                      [&](const NamedPort& name) { return touched.named.contains(name); });
 }
 
@@ -240,15 +243,19 @@ void PoliciesBuilder::settle_rows(Touched& touched) {
     }
     std::erase_if(rows_, [&](const auto& row) { return !used.contains(&row.second); });
   }
+  if (!touched.local && !touched.namespaces && touched.policies.empty() && touched.named.empty() &&
+      touched.identities.empty()) {
+    return;  // as when a pod comes that is like others
+  }
   for (auto& [key, row] : rows_) {
-    const auto before = row.row;
+    const tables::PolicyRow* before = row.row.get();
     if (outdated(row, key, touched)) {
       // A row that is new came with a local pod's change, which has been noted there.
       touched.answers |= rebuild(key, row) && before != nullptr;
     } else {
       extend(row, touched);
     }
-    row.changed = before != row.row;
+    row.changed = before != row.row.get();
     touched.rows |= row.changed;
   }
 }
@@ -264,6 +271,7 @@ void PoliciesBuilder::compare_answers(Touched& touched) const {
     touched.moves.emplace_back(id, parent);
   }
   for (const auto& [before, after] : touched.moves) {
+    if (before == after) continue;
     for (const auto& [key, row] : rows_) {
       if (touched.answers) return;
       touched.answers = !row.row->treats_alike(before, after);

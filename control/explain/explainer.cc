@@ -52,7 +52,7 @@ void Explainer::refresh(const InForce& in_force) {
 
 bool Explainer::is_local(const End& end) const {
   return end.kind == End::Kind::pod && in_force_.snapshot != nullptr && local_.contains(end.name) &&
-         in_force_.snapshot->policies->pod(end.addresses.front()) != nullptr;
+         in_force_.snapshot->policies->pod(end.addresses.front()).has_value();
 }
 
 std::string Explainer::answer_lines(std::string_view lines, const InForce& in_force) {

@@ -70,6 +70,21 @@ Verdict judge_again(Packet& p, Worker& w) {
 
 }  // namespace
 
+void Policy::seek(Packet& p, Worker& w) noexcept {
+  const Admission& a = w.admissions[p.admission];
+  if (!a.judge_again) w.snapshot->policies->prefetch(a.source, a.new_destination);
+}
+
+void Policy::find(Packet& p, Worker& w) noexcept {
+  Admission& a = w.admissions[p.admission];
+  if (!a.judge_again) a.policy_ends = w.snapshot->policies->ends(a.source, a.new_destination);
+}
+
+void Policy::reach(Packet& p, Worker& w) noexcept {
+  const Admission& a = w.admissions[p.admission];
+  if (!a.judge_again) tables::PolicyTable::prefetch(a.policy_ends);
+}
+
 Verdict Policy::decide(Packet& p, Worker& w) noexcept {
   if (!p.fresh) return Verdict::next();  // became known in service
   const Admission& a = w.admissions[p.admission];
@@ -77,7 +92,7 @@ Verdict Policy::decide(Packet& p, Worker& w) noexcept {
     return by_family(p, [&]<typename F>(F) { return judge_again<F>(p, w); });
   }
   const auto question = question_of(p, a, *w.snapshot);
-  const auto answer = w.snapshot->policies->judge(question);
+  const auto answer = tables::PolicyTable::judge(question, a.policy_ends);
   if (answer.allowed) return Verdict::next();
   tell(question, answer, w);
   return Verdict::drop(answer.egress_denied ? Reason::policy_egress : Reason::policy_ingress);

@@ -129,7 +129,10 @@ void keep_affinity(const Packet& p, Admission& a, Worker& w) {
     const auto found = std::find_if(a.set->begin(), a.set->end(), [&](const Backend& backend) {
       return backend.address == last->address && backend.port == last->port;
     });
-    if (found != a.set->end()) send_to(*found, p, a, *w.snapshot);
+    if (found != a.set->end()) {
+      send_to(*found, p, a, *w.snapshot);
+      a.policy_ends = w.snapshot->policies->ends(a.source, a.new_destination);
+    }
   }
   affinity.set(service.id, a.source, {a.new_destination, a.new_destination_port}, w.now_seconds);
 }

@@ -25,4 +25,17 @@ struct PolicyAnswer {
   std::uint32_t policy = 0;
 };
 
+// Small numbers, given by the maker of a PolicyTable; each stands for the addresses that no rule
+// can tell apart. 0: an address that no selector and no ipBlock names; rules for any peer match it.
+using IdentityId = std::uint32_t;
+class PolicyRow;
+
+// What PolicyTable knows of a question's two ends: a step on the way to the answer, valid as long
+// as the table.
+struct PolicyEnds {
+  // Of the source, and of the destination; null: it is no pod of this node, or not isolated.
+  const PolicyRow *egress = nullptr, *ingress = nullptr;
+  IdentityId source = 0, destination = 0;
+};
+
 }  // namespace podwire::tables

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <set>
 
 #include "dataplane/check.h"
@@ -11,15 +12,11 @@ namespace {
 
 constexpr unsigned kWordBits = 64;
 
-constexpr std::uint32_t port_key(std::uint8_t protocol, std::uint32_t port) {
-  return (std::uint32_t{protocol} << 16) + port;
-}
-
 }  // namespace
 
 // The last interval that begins at or before the port: a binary search without branches to guess.
-inline std::uint32_t PolicyRow::port_mask(std::uint8_t protocol,
-                                          std::uint16_t port) const noexcept {
+const PolicyRow::Interval& PolicyRow::interval_of(std::uint8_t protocol,
+                                                  std::uint16_t port) const noexcept {
   const std::uint32_t key = port_key(protocol, port);
   const Interval* first = intervals_.data();
   for (std::size_t count = intervals_.size(); count > 1;) {
@@ -27,12 +24,11 @@ inline std::uint32_t PolicyRow::port_mask(std::uint8_t protocol,
     first = first[half].begin <= key ? first + half : first;
     count -= half;
   }
-  return first->mask;
+  return *first;
 }
 
-bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol, std::uint16_t port) const noexcept {
-  const std::uint64_t* by_peer = mask(peer_mask(peer));
-  const std::uint64_t* by_port = mask(port_mask(protocol, port));
+PolicyAction PolicyRow::action(const std::uint64_t* by_peer,
+                               const std::uint64_t* by_port) const noexcept {
   for (const Tier& tier : tiers_) {
     PolicyAction action = tier.otherwise;
     for (std::uint32_t word = tier.first_word; word < tier.last_word; ++word) {
@@ -41,15 +37,21 @@ bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol, std::uint16_t por
       action = actions_[word * kWordBits + static_cast<unsigned>(std::countr_zero(both))];
       break;
     }
-    if (action != PolicyAction::pass) return action == PolicyAction::allow;
+    if (action != PolicyAction::pass) return action;
   }
-  return true;
+  return PolicyAction::allow;
+}
+
+bool PolicyRow::allows_of_many(IdentityId peer, std::uint8_t protocol,
+                               std::uint16_t port) const noexcept {
+  return action(mask(peer_mask(peer)), mask(interval_of(protocol, port).mask)) ==
+         PolicyAction::allow;
 }
 
 PolicyDecision PolicyRow::decide(IdentityId peer, std::uint8_t protocol,
                                  std::uint16_t port) const noexcept {
   const std::uint64_t* by_peer = mask(peer_mask(peer));
-  const std::uint64_t* by_port = mask(port_mask(protocol, port));
+  const std::uint64_t* by_port = mask(interval_of(protocol, port).mask);
   PolicyDecision decision;
   for (const Tier& tier : tiers_) {
     decision = {tier.otherwise == PolicyAction::allow, tier.name, false, {}};
@@ -97,11 +99,6 @@ PolicyRowBuilder::PolicyRowBuilder(std::uint32_t policy) : row_(std::make_shared
 
 PolicyRowBuilder::PolicyRowBuilder(const PolicyRow& row)
     : row_(std::make_shared<PolicyRow>(row)), is_copy_(true) {
-  const std::size_t masks = row_->words_ == 0 ? 0 : row_->masks_.size() / row_->words_;
-  for (std::uint32_t n = 0; n < masks; ++n) {
-    interned_.try_emplace(std::vector<std::uint64_t>(row_->mask(n), row_->mask(n) + row_->words_),
-                          n);
-  }
   // Of the rules only their bits are needed from here on.
   for (const PolicyRow::Tier& tier : row_->tiers_) {
     for (unsigned bit = tier.first_word * kWordBits; bit < tier.last_bit; ++bit) {
@@ -130,6 +127,14 @@ unsigned PolicyRowBuilder::add_rule(PolicyAction action, std::span<const PortRan
 }
 
 std::uint32_t PolicyRowBuilder::intern(const std::vector<std::uint64_t>& mask) {
+  if (is_copy_ && interned_.empty()) {  // of few masks: to note them all would be more work
+    const auto masks = static_cast<std::uint32_t>(row_->masks_.size() / row_->words_);
+    for (std::uint32_t n = 0; n < masks; ++n) {
+      if (std::equal(mask.begin(), mask.end(), row_->mask(n))) return n;
+    }
+    row_->masks_.insert(row_->masks_.end(), mask.begin(), mask.end());
+    return masks;
+  }
   const auto [place, added] =
       interned_.try_emplace(mask, static_cast<std::uint32_t>(interned_.size()));
   if (added) row_->masks_.insert(row_->masks_.end(), mask.begin(), mask.end());
@@ -152,10 +157,17 @@ void PolicyRowBuilder::set_peer(IdentityId identity, std::span<const unsigned> r
   if (place >= row_->chunks_.size()) row_->chunks_.resize(place + 1);
   auto& slot = row_->chunks_[place];
   // A chunk that nobody else holds was made by this builder and may be written on.
-  auto chunk = slot == nullptr         ? std::make_shared<PolicyRow::Chunk>()
-               : slot.use_count() == 1 ? std::const_pointer_cast<PolicyRow::Chunk>(slot)
-                                       : std::make_shared<PolicyRow::Chunk>(*slot);
-  (*chunk)[identity % PolicyRow::kChunk] = number;
+  std::shared_ptr<PolicyRow::Chunk> chunk;
+  if (slot == nullptr) {
+    chunk = std::make_shared<PolicyRow::Chunk>();
+    chunk->allowed.fill(row_->allowed_to_any_);
+  } else if (slot.use_count() == 1) {
+    chunk = std::const_pointer_cast<PolicyRow::Chunk>(slot);
+  } else {
+    chunk = std::make_shared<PolicyRow::Chunk>(*slot);
+  }
+  chunk->mask[identity % PolicyRow::kChunk] = number;
+  chunk->allowed[identity % PolicyRow::kChunk] = allowed_by(number);
   slot = std::move(chunk);
 }
 
@@ -163,8 +175,8 @@ void PolicyRowBuilder::compile_ports() {
   std::set<std::uint32_t> begins{0};
   for (const Rule& rule : rules_) {
     for (const PortRange& range : rule.ports) {
-      begins.insert(port_key(range.protocol, range.first));
-      begins.insert(port_key(range.protocol, range.last) + 1);
+      begins.insert(PolicyRow::port_key(range.protocol, range.first));
+      begins.insert(PolicyRow::port_key(range.protocol, range.last) + 1);
     }
   }
   for (const std::uint32_t begin : begins) {
@@ -172,8 +184,8 @@ void PolicyRowBuilder::compile_ports() {
     for (const Rule& rule : rules_) {
       const bool matches =
           rule.ports.empty() || std::any_of(rule.ports.begin(), rule.ports.end(), [&](auto& range) {
-            return port_key(range.protocol, range.first) <= begin &&
-                   begin <= port_key(range.protocol, range.last);
+            return PolicyRow::port_key(range.protocol, range.first) <= begin &&
+                   begin <= PolicyRow::port_key(range.protocol, range.last);
           });
       if (matches) mask[rule.bit / kWordBits] |= 1ULL << (rule.bit % kWordBits);
     }
@@ -194,6 +206,7 @@ std::shared_ptr<const PolicyRow> PolicyRowBuilder::finish() {
     }
     intern(any);
     compile_ports();
+    compile_begins();
     PolicyRow::Origins origins(row_->actions_.size());
     for (Rule& rule : rules_) origins[rule.bit] = std::move(rule.origins);
     row_->origins_ = std::make_shared<const PolicyRow::Origins>(std::move(origins));
@@ -204,65 +217,122 @@ std::shared_ptr<const PolicyRow> PolicyRowBuilder::finish() {
   return std::move(row_);
 }
 
+void PolicyRowBuilder::compile_begins() {
+  PolicyRow& row = *row_;
+  row.few_intervals_ = row.intervals_.size() <= PolicyRow::kFewIntervals;
+  row.begins_.fill(std::numeric_limits<std::int32_t>::max());
+  for (std::size_t n = 1; n < row.intervals_.size() && row.few_intervals_; ++n) {
+    row.begins_[n - 1] = static_cast<std::int32_t>(row.intervals_[n].begin);
+  }
+  row.allowed_to_any_ = allowed_by(0);
+}
+
+// To the peers that a mask of rules is for.
+std::uint16_t PolicyRowBuilder::allowed_by(std::uint32_t mask) {
+  const PolicyRow& row = *row_;
+  if (!row.few_intervals_) return 0;
+  if (mask >= allowed_.size()) allowed_.resize(mask + std::size_t{1});
+  if (allowed_[mask]) return *allowed_[mask];
+  unsigned allowed = 0;
+  for (std::size_t n = 0; n < row.intervals_.size(); ++n) {
+    const auto action = row.action(row.mask(mask), row.mask(row.intervals_[n].mask));
+    if (action == PolicyAction::allow) allowed |= 1U << n;
+  }
+  allowed_[mask] = static_cast<std::uint16_t>(allowed);
+  return *allowed_[mask];
+}
+
 PolicyTable::PolicyTable()
-    : names_(
+    : rows_(std::make_shared<const RowList>()),
+      names_(
           std::make_shared<const std::vector<std::string>>(std::vector<std::string>{"no policy"})) {
 }
 
-IdentityId PolicyTable::identity(const Pod* pod, const net::Address& address) const noexcept {
-  if (pod != nullptr) return pod->identity;
-  const IdentityId* found = prefixes_.find(address);
-  return found == nullptr ? kWorld : *found;
+void PolicyTable::set_end(const net::Address& address, End end) {
+  const net::Address at = block_of(address);
+  const Block* old = blocks_.find(at);
+  Block block = old == nullptr ? Block{} : *old;
+  block[address.bytes[15] % kBlock] = end;
+  if (std::all_of(block.begin(), block.end(), [](auto& e) { return e.rows == kNoPod; })) {
+    blocks_.erase(at);
+  } else {
+    blocks_.set(at, block);
+  }
 }
 
-PolicyAnswer PolicyTable::judge(const PolicyQuestion& question) const noexcept {
-  PolicyAnswer answer;
-  // A pod cannot be cut off from itself (NetworkPolicy; upstream's tests ignore loopback).
-  if (question.source == question.destination) return answer;
-  const Pod* source = pods_.find(question.source);
-  const Pod* destination = pods_.find(question.destination);
-  const std::uint16_t port = question.destination_port.host();
-  if (source != nullptr && source->egress != nullptr) {
-    const IdentityId peer = identity(destination, question.destination);
-    if (!source->egress->allows(peer, question.protocol, port)) {
-      answer = {false, true, false, source->egress->refused_by(peer, question.protocol, port)};
+// To be changed: a list that another table holds too is copied first.
+PolicyTable::RowList& PolicyTable::own_rows() {
+  if (rows_.use_count() != 1) rows_ = std::make_shared<const RowList>(*rows_);
+  return const_cast<RowList&>(*rows_);
+}
+
+// The number for these rows, of an address that had number `old`.
+std::uint32_t PolicyTable::number_rows(std::uint32_t old, Rows rows) {
+  const bool has_old = old != kNoPod && old != kNotIsolated;
+  if (rows.ingress == nullptr && rows.egress == nullptr) {
+    if (has_old) {
+      RowList& list = own_rows();
+      list.rows[old] = {};
+      list.free.push_back(old);
     }
+    return kNotIsolated;
   }
-  if (destination != nullptr && destination->ingress != nullptr && !question.from_own_node) {
-    const IdentityId peer = identity(source, question.source);
-    if (!destination->ingress->allows(peer, question.protocol, port)) {
-      if (answer.allowed) {
-        answer.policy = destination->ingress->refused_by(peer, question.protocol, port);
-      }
-      answer.allowed = false;
-      answer.ingress_denied = true;
-    }
+  if (has_old && rows_->rows[old].ingress == rows.ingress && rows_->rows[old].egress == rows.egress)
+    return old;
+  RowList& list = own_rows();
+  std::uint32_t number = old;
+  if (!has_old && list.free.empty()) {
+    number = static_cast<std::uint32_t>(list.rows.size());
+    list.rows.emplace_back();
+  } else if (!has_old) {
+    number = list.free.back();
+    list.free.pop_back();
   }
-  return answer;
+  list.rows[number] = std::move(rows);
+  return number;
+}
+
+void PolicyTable::set_pod(const net::Address& address, Pod pod) {
+  const std::uint32_t old = end_of(address).rows;
+  if (old == kNoPod) ++pods_;
+  set_end(address,
+          {pod.identity, number_rows(old, {std::move(pod.ingress), std::move(pod.egress)})});
+}
+
+bool PolicyTable::erase_pod(const net::Address& address) {
+  const std::uint32_t old = end_of(address).rows;
+  if (old == kNoPod) return false;
+  --pods_;
+  (void)number_rows(old, {});
+  set_end(address, {});
+  return true;
+}
+
+std::optional<PolicyTable::Pod> PolicyTable::pod(const net::Address& address) const {
+  const End end = end_of(address);
+  if (end.rows == kNoPod) return std::nullopt;
+  const Rows& rows = rows_->rows[end.rows];
+  return Pod{end.identity, rows.ingress, rows.egress};
 }
 
 PolicyTable::Explanations PolicyTable::explain(const PolicyQuestion& question) const {
   using By = PolicyExplanation::By;
   if (question.source == question.destination)
     return {{By::loopback, {}, 0}, {By::loopback, {}, 0}};
-  const Pod* source = pods_.find(question.source);
-  const Pod* destination = pods_.find(question.destination);
-  const auto side = [&](const PolicyRow& row, IdentityId peer) {
+  const End source = end_of(question.source), destination = end_of(question.destination);
+  const PolicyRow* egress = rows_->rows[source.rows].egress.get();
+  const PolicyRow* ingress = rows_->rows[destination.rows].ingress.get();
+  const auto side = [&](const PolicyRow* row, IdentityId peer) {
+    if (row == nullptr) return PolicyExplanation{By::not_isolated, {}, 0};
     return PolicyExplanation{By::row,
-                             row.decide(peer, question.protocol, question.destination_port.host()),
-                             row.policy()};
+                             row->decide(peer, question.protocol, question.destination_port.host()),
+                             row->policy()};
   };
   Explanations found;
-  if (source != nullptr) {
-    found.egress = source->egress == nullptr
-                       ? PolicyExplanation{By::not_isolated, {}, 0}
-                       : side(*source->egress, identity(destination, question.destination));
-  }
-  if (destination != nullptr) {
+  if (source.rows != kNoPod) found.egress = side(egress, destination.identity);
+  if (destination.rows != kNoPod) {
     found.ingress = question.from_own_node ? PolicyExplanation{By::own_node, {}, 0}
-                    : destination->ingress == nullptr
-                        ? PolicyExplanation{By::not_isolated, {}, 0}
-                        : side(*destination->ingress, identity(source, question.source));
+                                           : side(ingress, source.identity);
   }
   return found;
 }

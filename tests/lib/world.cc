@@ -310,7 +310,7 @@ void World::isolate(const std::string& name, bool ingress, const std::vector<All
     const auto net = prefix(peer);
     const auto id = next_identity_++;
     const auto& own = net.address;
-    if (net == net::Prefix::host(own) && policies.pod(own) != nullptr) {
+    if (net == net::Prefix::host(own) && policies.pod(own)) {
       return policies.pod(own)->identity;
     }
     const bool is_pod = net == net::Prefix::host(own) && routes.pools.find(own) != nullptr;
@@ -332,7 +332,7 @@ void World::isolate(const std::string& name, bool ingress, const std::vector<All
   const auto& info = ports.ports[port_id(name)];
   for (const auto& own : {info.v4, info.v6}) {
     tables::PolicyTable::Pod pod;
-    if (const auto* existing = policies.pod(own)) {
+    if (const auto existing = policies.pod(own)) {
       pod = *existing;
     } else {
       pod.identity = next_identity_++;

@@ -174,6 +174,52 @@ TEST(PolicyTable, ExplainsBothEnds) {
   EXPECT_EQ(table.explain(probe).ingress.by, By::own_node);
 }
 
+// Against a plain map, for as long as a version is held.
+TEST(PolicyTable, VersionsKeepTheirPods) {
+  std::mt19937 random(3);
+  const std::array rows{std::shared_ptr<const PolicyRow>{}, deny_all(1), deny_all(2)};
+  const auto address = [&] {  // of 6 blocks of 16, so that blocks come and go
+    return Address::from_v4(net::be32(0x0a000000U + static_cast<std::uint32_t>(random() % 96)));
+  };
+  using Plain = std::map<Address, PolicyTable::Pod>;
+  std::vector<std::pair<PolicyTable, Plain>> versions(1);
+  const auto equal = [&](const PolicyTable& table, const Plain& plain) {
+    ASSERT_EQ(table.pods(), plain.size());
+    for (std::uint32_t n = 0; n < 96; ++n) {
+      const Address ip = Address::from_v4(net::be32(0x0a000000U + n));
+      const auto found = plain.find(ip);
+      const bool known = found != plain.end();
+      ASSERT_EQ(table.pod(ip), known ? std::optional(found->second) : std::nullopt);
+      ASSERT_EQ(table.identity_of(ip), known ? found->second.identity : 77U);
+      const auto out = table.judge({ip, Address{}, be16(80), 6, false});
+      EXPECT_EQ(out.allowed, !known || found->second.egress == nullptr);
+      const auto in = table.judge({Address{}, ip, be16(80), 6, false});
+      EXPECT_EQ(in.allowed, !known || found->second.ingress == nullptr);
+    }
+  };
+  versions.front().first.set_prefix(*net::Prefix::parse("10.0.0.0/8"), 77);
+  for (int change = 0; change < 3000; ++change) {
+    if (random() % 20 == 0) versions.push_back(versions.back());
+    auto& [table, plain] = versions.back();
+    const Address ip = address();
+    if (random() % 3 == 0) {
+      EXPECT_EQ(table.erase_pod(ip), plain.erase(ip) == 1);
+    } else {
+      PolicyTable::Pod pod{static_cast<IdentityId>(random() % 5), rows[random() % 3],
+                           rows[random() % 3]};
+      table.set_pod(ip, pod);
+      plain[ip] = pod;
+    }
+    if (versions.size() > 4) {
+      ASSERT_NO_FATAL_FAILURE(equal(versions.front().first, versions.front().second));
+      versions.erase(versions.begin());
+    }
+  }
+  for (const auto& [table, plain] : versions) {
+    ASSERT_NO_FATAL_FAILURE(equal(table, plain));
+  }
+}
+
 // Against a plain reading of "first match decides", with more rules than one word holds.
 TEST(PolicyRow, EqualsAPlainReadingOverManyRules) {
   std::mt19937 random(11);
@@ -190,7 +236,8 @@ TEST(PolicyRow, EqualsAPlainReadingOverManyRules) {
     for (unsigned t = 0; t < 1 + random() % 3; ++t) {
       tiers.emplace_back(static_cast<PolicyAction>(random() % 3), std::vector<Rule>{});
       builder.add_tier(tiers.back().first);
-      for (unsigned r = 0; r < random() % 150; ++r) {
+      const unsigned most = round % 2 == 0 ? 150 : 8;
+      for (unsigned r = 0; r < random() % most; ++r) {
         Rule rule{static_cast<PolicyAction>(random() % 3), {}, random() % 40 == 0, {}};
         for (unsigned n = 0; n < random() % 3; ++n) {
           const auto first = static_cast<std::uint16_t>(random() % 20);
@@ -230,6 +277,37 @@ TEST(PolicyRow, EqualsAPlainReadingOverManyRules) {
       }
       ASSERT_EQ(row->allows(peer, protocol, port), expected) << peer << " " << port;
       ASSERT_EQ(row->decide(peer, protocol, port).allowed, expected) << peer << " " << port;
+    }
+  }
+}
+
+// n ports make 2n + 1 intervals: on both sides of the number that fits into the row's own lines.
+TEST(PolicyRow, AnswersWithFewIntervalsOfPortsAndWithMany) {
+  for (unsigned ports = 0; ports <= 12; ++ports) {
+    PolicyRowBuilder builder(1);
+    builder.add_tier(PolicyAction::deny);
+    std::vector<unsigned> odd;
+    for (unsigned n = 0; n < ports; ++n) {
+      const auto port = static_cast<std::uint16_t>(10 + 10 * n);
+      const std::array range{PortRange{6, port, port}};
+      const unsigned rule = builder.add_rule(PolicyAction::allow, range, n % 2 == 0);
+      if (n % 2 == 1) odd.push_back(rule);
+    }
+    builder.set_peer(7, odd);
+    const auto row = builder.finish();
+    PolicyRowBuilder copied(*row);
+    copied.set_peer(7, {});
+    copied.set_peer(5000, odd);
+    const auto copy = copied.finish();
+    for (std::uint16_t port = 0; port < 150; ++port) {
+      const bool named = port % 10 == 0 && port >= 10 && port < 10 + 10 * ports;
+      const bool any = named && port / 10 % 2 == 1;
+      EXPECT_EQ(row->allows(7, 6, port), named) << ports << " " << port;
+      EXPECT_EQ(row->allows(8, 6, port), any) << ports << " " << port;
+      EXPECT_EQ(row->allows(5000, 6, port), any) << ports << " " << port;
+      EXPECT_EQ(copy->allows(7, 6, port), any) << ports << " " << port;
+      EXPECT_EQ(copy->allows(5000, 6, port), named) << ports << " " << port;
+      EXPECT_FALSE(row->allows(7, 17, port));
     }
   }
 }
