@@ -12,6 +12,7 @@
 #include <random>
 
 #include "bench/lib/draw.h"
+#include "bench/lib/eal.h"
 #include "bench/lib/record.h"
 #include "bench/lib/rte_hash_table.h"
 #include "dataplane/check.h"
