@@ -6,12 +6,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <iostream>
 #include <random>
 #include <thread>
 
 #include "bench/changes/cluster.h"
 #include "bench/lib/calibration.h"
+#include "bench/lib/options.h"
 #include "bench/lib/record.h"
 #include "bench/lib/thread_time.h"
 #include "bench/path/node.h"
@@ -244,17 +244,7 @@ int main(int argc, char** argv) {
       "rate", po::value(&given.rate)->default_value(given.rate), "packets a second")(
       "seconds", po::value(&given.seconds)->default_value(given.seconds),
       "without and with changes")("json", po::bool_switch(&given.json), "one JSON object a line");
-  try {
-    po::variables_map words;
-    po::store(po::parse_command_line(argc, argv, known), words);
-    po::notify(words);
-    if (words.contains("help")) {
-      std::cout << known;
-      return 0;
-    }
-  } catch (const po::error& error) {
-    stop("changes", error.what(), 2);
-  }
+  if (!read_words("changes", known, argc, argv)) return 0;
   if (given.flows < 1000 || given.flows > 10'000'000) {
     stop("changes", "--flows is 1000 to 10000000", 2);
   }

@@ -8,11 +8,11 @@
 #include <boost/program_options.hpp>
 #include <cmath>
 #include <cstdio>
-#include <iostream>
 #include <random>
 
 #include "bench/lib/draw.h"
 #include "bench/lib/eal.h"
+#include "bench/lib/options.h"
 #include "bench/lib/record.h"
 #include "bench/lib/rte_hash_table.h"
 #include "dataplane/check.h"
@@ -340,17 +340,7 @@ Options read_options(int argc, char** argv) {
       "quiet windows of 512 look-ups or 256 connections that are wanted for each figure")(
       "seconds", po::value(&given.windows.seconds_max)->default_value(given.windows.seconds_max),
       "at most, for each figure")("json", po::bool_switch(&given.json), "one JSON object a line");
-  try {
-    po::variables_map words;
-    po::store(po::parse_command_line(argc, argv, known), words);
-    po::notify(words);
-    if (words.contains("help")) {
-      std::cout << known;
-      std::exit(0);
-    }
-  } catch (const po::error& error) {
-    stop("flow_table", error.what(), 2);
-  }
+  if (!read_words("flow_table", known, argc, argv)) std::exit(0);
   for (const auto flows : given.flows) {
     if (flows == 0 || flows > 10'000'000) stop("flow_table", "--flows is 1 to 10000000", 2);
   }

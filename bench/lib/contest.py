@@ -1,11 +1,30 @@
 """Systems that a bench measures side by side: a file each in its folder `systems/`, and files that
-the command line adds. And numbers on its command line."""
+the command line adds. What programs them. And numbers on its command line."""
 
 import argparse
 import importlib
 import importlib.util
 import pkgutil
+import subprocess
 import sys
+
+import netns
+
+
+def must(namespace, *command, **options):
+    """What the command prints; an error ends the run with its sentence."""
+    done = netns.run(namespace, command, timeout_s=60, **options)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr.strip()[:500]}")
+    return done.stdout
+
+
+def load(namespace, command, text, timeout_s=60):
+    """Runs a command that reads what it is to program from its input."""
+    done = subprocess.run(["ip", "netns", "exec", namespace, *command], input=text, text=True,
+                          capture_output=True, timeout=timeout_s)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[:500]}")
 
 
 def known_systems(bench, package, added):

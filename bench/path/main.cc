@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "bench/lib/draw.h"
+#include "bench/lib/options.h"
 #include "bench/lib/record.h"
 #include "bench/lib/rte_hash_table.h"
 #include "bench/path/node.h"
@@ -164,17 +165,10 @@ Options read_options(int argc, char** argv) {
       "2: both directions, each carried by a worker of its own, against one that carries both")(
       "seconds", po::value(&given.windows.seconds_max)->default_value(given.windows.seconds_max),
       "at most, for each figure")("json", po::bool_switch(&given.json), "one JSON object a line");
-  try {
-    po::variables_map words;
-    po::store(po::parse_command_line(argc, argv, known), words);
-    po::notify(words);
-    if (words.contains("help")) {
-      std::cout << known << "Cases:\n";
-      for (const auto& c : test::flow_cases()) std::printf("  %-22s %s\n", c.name, c.about);
-      std::exit(0);
-    }
-  } catch (const po::error& error) {
-    stop("path", error.what(), 2);
+  if (!read_words("path", known, argc, argv)) {
+    std::cout << "Cases:\n";
+    for (const auto& c : test::flow_cases()) std::printf("  %-22s %s\n", c.name, c.about);
+    std::exit(0);
   }
   check_options(given);
   return given;

@@ -4,10 +4,10 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <iostream>
 #include <random>
 #include <utility>
 
+#include "bench/lib/options.h"
 #include "bench/lib/record.h"
 #include "bench/lib/spread.h"
 #include "control/build/policies.h"
@@ -222,17 +222,7 @@ int main(int argc, char** argv) {
   number("namespaces", given.namespaces, "of the cluster");
   number("apps", given.apps, "values of the label app in a namespace");
   number("rounds", given.rounds, "changes of each kind");
-  try {
-    po::variables_map words;
-    po::store(po::parse_command_line(argc, argv, known), words);
-    po::notify(words);
-    if (words.contains("help")) {
-      std::cout << known;
-      return 0;
-    }
-  } catch (const po::error& error) {
-    stop("policy", error.what(), 2);
-  }
+  if (!read_words("policy", known, argc, argv)) return 0;
   if (given.local == 0 || given.local >= given.pods || given.pods > 8'000'000) {
     stop("policy", "--pods is more than --local, which is at least 1, and at most 8000000", 2);
   }

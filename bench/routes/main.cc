@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <boost/program_options.hpp>
-#include <iostream>
 #include <string>
 #include <vector>
 
+#include "bench/lib/options.h"
 #include "bench/routes/measures.h"
 #include "dataplane/check.h"
 
@@ -38,17 +38,7 @@ int main(int argc, char** argv) {
                                            "one JSON object a line")(
       "prefixes", po::value(&given.prefixes)->default_value(given.prefixes), "of Linux's table")(
       "only", po::value(&only)->value_name("PART"), "table, builder or kernel");
-  try {
-    po::variables_map words;
-    po::store(po::parse_command_line(argc, argv, known), words);
-    po::notify(words);
-    if (words.contains("help")) {
-      std::cout << known;
-      return 0;
-    }
-  } catch (const po::error& error) {
-    stop("routes", error.what(), 2);
-  }
+  if (!read_words("routes", known, argc, argv)) return 0;
   if (given.prefixes < 1000 || given.prefixes > 4'000'000) {
     stop("routes", "--prefixes is not between 1000 and 4000000", 2);
   }

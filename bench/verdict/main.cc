@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <iostream>
 #include <memory>
 #include <optional>
 #include <random>
@@ -15,6 +14,7 @@
 
 #include "bench/lib/draw.h"
 #include "bench/lib/eal.h"
+#include "bench/lib/options.h"
 #include "bench/lib/record.h"
 #include "bench/lib/rte_hash_table.h"
 #include "bench/verdict/acl.h"
@@ -258,17 +258,7 @@ int main(int argc, char** argv) {
       "leave rte_acl out where it needs more rules")(
       "seconds", po::value(&given.seconds)->default_value(given.seconds), "at most, for each row")(
       "json", po::bool_switch(&given.json), "one JSON object a line");
-  try {
-    po::variables_map words;
-    po::store(po::parse_command_line(argc, argv, known), words);
-    po::notify(words);
-    if (words.contains("help")) {
-      std::cout << known;
-      return 0;
-    }
-  } catch (const po::error& error) {
-    stop("verdict", error.what(), 2);
-  }
+  if (!read_words("verdict", known, argc, argv)) return 0;
   if (given.policies.empty()) given.policies = {10, 100, 1000, 10'000};
   const ClusterSize& size = given.size;
   if (size.local < kGroupSize || size.local > kMostLocal || size.pods < size.local + kGroupSize ||

@@ -4,7 +4,8 @@ programs that there are: the old tables, and iptables' rules run by nf_tables.""
 import hashlib
 import shutil
 
-from systems.kernel import KernelSystem, load, tried
+from contest import load
+from systems.kernel import LOAD_S, KernelSystem, tried
 
 MATCHES = {
     "in": lambda name: f"-i {name}",
@@ -53,8 +54,8 @@ class Iptables(KernelSystem):
             tried(PROBE, f"{cls.program}-restore")
 
     def load_rules(self, rules):
-        load(self.namespace(), ["ipset", "restore"], sets_text(rules))
-        load(self.namespace(), [f"{self.program}-restore"], rules_text(rules))
+        load(self.namespace(), ["ipset", "restore"], sets_text(rules), LOAD_S)
+        load(self.namespace(), [f"{self.program}-restore"], rules_text(rules), LOAD_S)
 
 
 class IptablesLegacy(Iptables):

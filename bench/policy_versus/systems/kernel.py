@@ -17,6 +17,7 @@ from pathlib import Path
 import calico
 import netns
 import scene as scene_module
+from contest import must
 from systems import System, run_ns
 
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -26,21 +27,7 @@ SETTINGS = ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0",
 # Short, so that what ended makes room: the kernel's table is in the way of nobody.
 TIMEOUTS = ["net.netfilter.nf_conntrack_tcp_timeout_close=1",
             "net.netfilter.nf_conntrack_udp_timeout=2"]
-
-
-def must(namespace, *command):
-    done = netns.run(namespace, command, timeout_s=60)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr.strip()[:500]}")
-    return done.stdout
-
-
-def load(namespace, command, text):
-    """Runs a command that reads what it is to program from its input."""
-    done = subprocess.run(["ip", "netns", "exec", namespace, *command], input=text, text=True,
-                          capture_output=True, timeout=900)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[:500]}")
+LOAD_S = 900  # nft takes minutes for 10,000 policies
 
 
 def tried(text, *command):

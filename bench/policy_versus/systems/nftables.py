@@ -3,7 +3,8 @@ one, sets are intervals, and a pod's chain is found in a map by its interface.""
 
 import shutil
 
-from systems.kernel import KernelSystem, load, tried
+from contest import load
+from systems.kernel import LOAD_S, KernelSystem, tried
 
 TABLE = "ip calico"
 HOOKS = {"raw": ("filter", -300), "mangle": ("filter", -150), "nat": ("nat", {
@@ -72,7 +73,7 @@ class Nftables(KernelSystem):
     def load_rules(self, rules):
         load(self.namespace(), ["nft", "-f", "-"], "\n".join(
             [f"add table {TABLE}", *set_lines(rules), *chain_lines(rules), *map_lines(rules),
-             *rule_lines(rules)]) + "\n")
+             *rule_lines(rules)]) + "\n", LOAD_S)
 
 
 def set_lines(rules):

@@ -5,7 +5,8 @@ import base64
 import shutil
 
 import scene as scene_module
-from systems.kernel import NODE, KernelSystem, load
+from contest import load
+from systems.kernel import NODE, KernelSystem
 
 # As pkg/proxy/iptables/proxier.go lays them out; {..} is filled in for each Service.
 FILTER = """*filter

@@ -8,11 +8,11 @@ transmission. Its run time is what a packet costs; the scheduler measures it to 
 """
 
 import os
-import subprocess
 from pathlib import Path
 
 import netns
 import scene as scene_module
+from contest import must
 from systems import Counters, System
 
 NODE, WIRE = "versus-node", "versus-wire"
@@ -25,21 +25,6 @@ SETTINGS = ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0",
 # machine an exit to the hypervisor, and the measured core pays for those of the generator's thread.
 NAPI = {"threaded": 1, "napi_defer_hard_irqs": 1_000_000, "gro_flush_timeout": 50_000}
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")
-
-
-def must(namespace, *command, **options):
-    done = netns.run(namespace, command, timeout_s=60, **options)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr.strip()[:500]}")
-    return done.stdout
-
-
-def load(namespace, command, rules):
-    """Runs a command that reads rules from its input."""
-    done = subprocess.run(["ip", "netns", "exec", namespace, *command], input=rules, text=True,
-                          capture_output=True, timeout=60)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[:500]}")
 
 
 def napi_thread(device):

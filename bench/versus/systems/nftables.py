@@ -3,7 +3,8 @@
 import shutil
 
 import scene as scene_module
-from systems.kernel import NODE, KernelSystem, load
+from contest import load
+from systems.kernel import NODE, KernelSystem
 
 # As pkg/proxy/nftables/proxier.go lays them out.
 BASE = """
