@@ -294,6 +294,8 @@ TEST(PolicyRow, AnswersWithFewIntervalsOfPortsAndWithMany) {
       if (n % 2 == 1) odd.push_back(rule);
     }
     builder.set_peer(7, odd);
+    const std::array all{builder.add_rule(PolicyAction::allow, {}, false)};
+    builder.set_peer(9, all);
     const auto row = builder.finish();
     PolicyRowBuilder copied(*row);
     copied.set_peer(7, {});
@@ -308,6 +310,7 @@ TEST(PolicyRow, AnswersWithFewIntervalsOfPortsAndWithMany) {
       EXPECT_EQ(copy->allows(7, 6, port), any) << ports << " " << port;
       EXPECT_EQ(copy->allows(5000, 6, port), named) << ports << " " << port;
       EXPECT_FALSE(row->allows(7, 17, port));
+      EXPECT_TRUE(row->allows(9, 6, port) && row->allows(9, 17, port)) << ports << " " << port;
     }
   }
 }
