@@ -43,7 +43,9 @@ BGP_KINDS = {  # asked for only with --bgp
     "bgppeers": ("/apis/crd.projectcalico.org/v1/bgppeers", "crd.projectcalico.org/v1", "BGPPeer"),
 }
 ALL_KINDS = {**KINDS, **BGP_KINDS}
-Request = namedtuple("Request", "time verb plural query authorization path")
+# `ends`: how often watches had been ended when it came. One that comes before such an end is ended
+# by it, however late it is answered.
+Request = namedtuple("Request", "time verb plural query authorization path ends")
 
 
 def answer(code, headers=None, **status):
@@ -87,8 +89,10 @@ class Handler(BaseHTTPRequestHandler):
         query = {k: v[0] for k, v in urllib.parse.parse_qs(url.query).items()}
         plural = next((name for name, kind in ALL_KINDS.items() if kind[0] == url.path), None)
         verb = "watch" if query.get("watch") else "list"
-        self.server.scripted.handle(self, Request(time.monotonic(), verb, plural, query,
-                                                  self.headers.get("Authorization"), self.path))
+        scripted = self.server.scripted
+        scripted.handle(self, Request(time.monotonic(), verb, plural, query,
+                                      self.headers.get("Authorization"), self.path,
+                                      scripted.ends))
 
     def begin_chunks(self):
         self.send_response(200)
@@ -128,7 +132,7 @@ class Server:
         self.absent = {"ippools", "clusternetworkpolicies", *BLOCKS}
         self._objects = {plural: {} for plural in ALL_KINDS}
         self._events = []  # (version, plural, type, object)
-        self._version, self._oldest, self._watches = 100, 0, 0
+        self._version, self._oldest, self.ends = 100, 0, 0
         self._faults = []
         self._changed = threading.Condition()
         self._listener = _Listener(("127.0.0.1", port), Handler)
@@ -205,7 +209,7 @@ class Server:
 
     def end_watches(self):
         with self._changed:
-            self._watches += 1
+            self.ends += 1
             self._changed.notify_all()
 
     # ---- what is answered ----
@@ -263,13 +267,12 @@ class Server:
         if seen < self._oldest:
             return answer(410, reason="Expired", message="too old resource version")(handler)
         handler.begin_chunks()
-        watches = self._watches
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: watches != self._watches or any(
+                self._changed.wait_for(lambda: request.ends != self.ends or any(
                     e[0] > seen and e[1] == request.plural for e in self._events), 60)
                 events = [e for e in self._events if e[0] > seen and e[1] == request.plural]
-                done = watches != self._watches
+                done = request.ends != self.ends
             for version, _, kind, thing in events:
                 handler.event(kind, thing)
                 seen = version
