@@ -70,6 +70,8 @@ class DataplaneLink {
   // The kernel device behind the uplink ("eth0" of net_af_packet0,iface=eth0), empty when there is
   // none.
   [[nodiscard]] virtual std::string uplink_kernel_device() = 0;
+  // The largest IP packet that the uplink can be given, whatever Linux says its MTU is.
+  [[nodiscard]] virtual std::uint16_t uplink_largest_mtu() = 0;
 
   [[nodiscard]] virtual unsigned workers() = 0;
   [[nodiscard]] virtual const observe::WorkerCounters& counters(unsigned worker) = 0;

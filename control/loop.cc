@@ -43,7 +43,8 @@ class Loop::Control final : public ObjectSink {
                    [this](const auto& changes, const auto& wanted) { published(changes, wanted); }),
         front_(io_, state_, hooks()),
         speaker_(io_, state_),
-        network_(io_, config, dataplane.uplink_kernel_device(), [this] { linux_changed(); }) {}
+        network_(io_, config, {dataplane.uplink_kernel_device(), dataplane.uplink_largest_mtu()},
+                 [this] { linux_changed(); }) {}
 
   int run();
   void stop() {

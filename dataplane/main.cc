@@ -58,6 +58,7 @@ class Link final : public control::DataplaneLink {
   std::shared_ptr<io::Port> host_tap() override { return dataplane_.host_tap(); }
   net::Mac uplink_mac() override { return dataplane_.uplink()->mac(); }
   std::string uplink_kernel_device() override { return dataplane_.uplink()->kernel_device(); }
+  std::uint16_t uplink_largest_mtu() override { return dataplane_.uplink()->largest_mtu(); }
 
   unsigned workers() override { return dataplane_.workers(); }
   const observe::WorkerCounters& counters(unsigned worker) override {

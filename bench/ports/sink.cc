@@ -30,6 +30,11 @@ Received Sink::read(rte_mbuf& frame) noexcept {
   if (frame.nb_segs == 1) {
     return read_frame(rte_pktmbuf_mtod(&frame, std::uint8_t*), frame.pkt_len, verified);
   }
+  // Zero-copy memif of DPDK 22.11 counts no more than the first buffer.
+  frame.pkt_len = 0;
+  for (const rte_mbuf* part = &frame; part != nullptr; part = part->next) {
+    frame.pkt_len += part->data_len;
+  }
   if (frame.pkt_len > scratch_.size()) return {};
   const auto* whole =
       static_cast<const std::uint8_t*>(rte_pktmbuf_read(&frame, 0, frame.pkt_len, scratch_.data()));

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double kDrainSeconds = 0.1;  // without arrivals before a trial has ended
 constexpr std::uint8_t kTrials = 128;
+constexpr unsigned kTunnelRoom = 40;  // what comes back may have an IP header more
 
 template <typename Value>
 std::uint64_t sum_of(const Trial& trial, Value&& value) {
@@ -66,7 +67,7 @@ Result<std::unique_ptr<Testbed>> Testbed::make(const TestbedOptions& options) {
 Result<void> Testbed::open_devices() {
   const unsigned bytes = options_.traffic.largest_size();
   auto out = make_pool("ports_transmit", options_.buffers, bytes);
-  auto in = out ? make_pool("ports_receive", options_.buffers, bytes) : out;
+  auto in = out ? make_pool("ports_receive", options_.buffers, bytes + kTunnelRoom) : out;
   if (!in) return tl::unexpected(in.error());
   transmit_pool_ = *out;
   receive_pool_ = *in;

@@ -6,14 +6,14 @@
 
 namespace podwire::control::routes {
 
-HostNetwork::HostNetwork(boost::asio::io_context& io, const Config& config, std::string uplink,
+HostNetwork::HostNetwork(boost::asio::io_context& io, const Config& config, UplinkFacts uplink,
                          std::function<void()> changed)
-    : mirror_(io, config.dataplane.host_tap_name, config.routes_max,
+    : mirror_(io, {config.dataplane.host_tap_name, uplink.largest_mtu}, config.routes_max,
               [this] {
                 if (mirror_.take_own_changes() && learned_) routes_.settle(mirror_);
                 changed_();
               }),
-      link_(config.dataplane.host_tap_name, std::move(uplink), config.node_addresses),
+      link_(config.dataplane.host_tap_name, std::move(uplink.kernel_device), config.node_addresses),
       routes_(config),
       node_ports_(config.dataplane.host_tap_name),
       changed_(std::move(changed)) {}

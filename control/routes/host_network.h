@@ -18,11 +18,16 @@
 
 namespace podwire::control::routes {
 
+// What is behind the host tap.
+struct UplinkFacts {
+  std::string kernel_device;  // "eth0", or empty when there is none
+  std::uint16_t largest_mtu;  // packets above it cannot be sent
+};
+
 class HostNetwork {
  public:
-  // `uplink`: the kernel device behind the uplink or empty. `changed` is called from the event loop
-  // when state() became another: a build is due.
-  HostNetwork(boost::asio::io_context& io, const Config& config, std::string uplink,
+  // `changed` is called from the event loop when state() became another: a build is due.
+  HostNetwork(boost::asio::io_context& io, const Config& config, UplinkFacts uplink,
               std::function<void()> changed);
 
   // The host tap exists. Takes the node's addresses over and reads Linux's tables.

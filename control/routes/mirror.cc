@@ -58,7 +58,7 @@ std::optional<KernelAddress> parse_address(const nlmsghdr& message) {
 
 }  // namespace
 
-Mirror::Mirror(boost::asio::io_context& io, std::string host_tap, std::size_t route_limit,
+Mirror::Mirror(boost::asio::io_context& io, HostTap host_tap, std::size_t route_limit,
                std::function<void()> changed)
     : io_(io),
       host_tap_(std::move(host_tap)),
@@ -99,6 +99,19 @@ void Mirror::stop() {
   }
 }
 
+// Linux takes any MTU for a tap; routes have what the uplink carries, so that the sender of a
+// larger packet hears of it.
+void Mirror::take_mtu(std::uint32_t says) {
+  const auto mtu = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(says, std::min<std::uint32_t>(host_tap_.largest_mtu, 0xffff)));
+  if (mtu < says && std::exchange(mtu_said_, says) != says) {
+    log(LogLevel::warning, "device " + host_tap_.name + " has an MTU of " + std::to_string(says) +
+                               ", but the uplink carries " + std::to_string(mtu) +
+                               ": larger packets are dropped as too_big");
+  }
+  host_tap_mtu_ = mtu;
+}
+
 Result<void> Mirror::read_links() {
   Devices devices;
   const auto read = requests_->dump(
@@ -109,10 +122,9 @@ Result<void> Mirror::read_links() {
         if ((header.ifi_flags & IFF_LOOPBACK) != 0) devices.loopbacks.insert(header.ifi_index);
         const Attributes attributes(message, sizeof(ifinfomsg));
         const nlattr* name = attributes.find(IFLA_IFNAME);
-        if (name == nullptr || host_tap_ != mnl_attr_get_str(name)) return;
+        if (name == nullptr || host_tap_.name != mnl_attr_get_str(name)) return;
         devices.host_tap = header.ifi_index;
-        host_tap_mtu_ = static_cast<std::uint16_t>(
-            std::min<std::uint32_t>(attributes.u32(IFLA_MTU).value_or(1500), 0xffff));
+        take_mtu(attributes.u32(IFLA_MTU).value_or(1500));
       },
       [&] {
         working_.clear();

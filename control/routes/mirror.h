@@ -28,10 +28,16 @@ struct KernelAddress {
   std::uint32_t flags = 0;
 };
 
+// The device whose routes lead through podwire.
+struct HostTap {
+  std::string name;
+  std::uint16_t largest_mtu = 65535;  // what Linux's MTU of it counts for at most
+};
+
 class Mirror {
  public:
   // `changed` is called from the event loop whenever state() became another.
-  Mirror(boost::asio::io_context& io, std::string host_tap, std::size_t route_limit,
+  Mirror(boost::asio::io_context& io, HostTap host_tap, std::size_t route_limit,
          std::function<void()> changed);
   ~Mirror();
 
@@ -69,6 +75,7 @@ class Mirror {
 
   Result<void> read(unsigned parts);
   Result<void> read_links();
+  void take_mtu(std::uint32_t says);
   Result<void> read_addresses();
   Result<void> read_routes();
   Result<void> read_neighbours();
@@ -85,7 +92,7 @@ class Mirror {
   [[nodiscard]] LinuxState assemble() const;
 
   boost::asio::io_context& io_;
-  const std::string host_tap_;
+  const HostTap host_tap_;
   std::function<void()> changed_;
   std::optional<Netlink> events_, requests_;
   std::unique_ptr<boost::asio::posix::stream_descriptor> descriptor_;
@@ -96,6 +103,7 @@ class Mirror {
 
   int host_tap_index_ = 0;
   std::uint16_t host_tap_mtu_ = 1500;
+  std::uint32_t mtu_said_ = 0;   // the last that was too large
   std::map<int, bool> working_;  // devices: up, with a carrier
   Devices devices_;              // as routes were last read by
   NexthopObjects objects_;

@@ -82,7 +82,7 @@ const char* role_name(tables::PortRole role) {
 }
 
 struct RoleTotals {
-  std::uint64_t ports = 0, up = 0, originated = 0, missed = 0;
+  std::uint64_t ports = 0, up = 0, originated = 0, missed = 0, unsent = 0;
   PortTotals packets;
 };
 
@@ -102,8 +102,10 @@ std::map<std::string, RoleTotals> totals_by_role(const tables::PortTable& table,
     if (info.port == nullptr) continue;
     ++role.ports;
     if (info.port->up()) ++role.up;
-    role.originated += info.port->extra().originated;
-    role.missed += info.port->extra().missed;
+    const auto extra = info.port->extra();
+    role.originated += extra.originated;
+    role.missed += extra.missed;
+    role.unsent += extra.unsent;
   }
   return roles;
 }
@@ -127,6 +129,9 @@ void add_ports(Families& out, const State& state, const Totals& totals) {
   out.begin("port_missed_total", "Frames that devices dropped before podwire saw them.",
             MetricType::Counter);
   for (const auto& [role, all] : roles) out.add(static_cast<double>(all.missed), {{"role", role}});
+  out.begin("port_unsent_total", "Frames, or segments of one, that ports took and could not send.",
+            MetricType::Counter);
+  for (const auto& [role, all] : roles) out.add(static_cast<double>(all.unsent), {{"role", role}});
   out.begin("ports", "Ports, by role.", MetricType::Gauge);
   for (const auto& [role, all] : roles) out.add(static_cast<double>(all.ports), {{"role", role}});
   out.begin("ports_up", "Ports whose peer is there, by role.", MetricType::Gauge);

@@ -36,6 +36,31 @@ void finish_ipv4(std::uint8_t* at, unsigned total_length, unsigned index) {
   ip.checksum = net::checksum_of(net::add_sum(0, at, ip.header_length()));
 }
 
+// An empty frame of `length` bytes over as many buffers as it takes; null when there are none left.
+rte_mbuf* chain_of(unsigned length, rte_mempool& pool) noexcept {
+  rte_mbuf* first = nullptr;
+  rte_mbuf* last = nullptr;
+  for (unsigned left = length; left > 0;) {
+    rte_mbuf* buffer = rte_pktmbuf_alloc(&pool);
+    if (buffer == nullptr) {
+      rte_pktmbuf_free(first);
+      return nullptr;
+    }
+    buffer->data_len =
+        static_cast<std::uint16_t>(std::min<unsigned>(left, buffer->buf_len - buffer->data_off));
+    left -= buffer->data_len;
+    if (first == nullptr) {
+      first = buffer;
+      first->pkt_len = length;
+    } else {
+      last->next = buffer;
+      ++first->nb_segs;
+    }
+    last = buffer;
+  }
+  return first;
+}
+
 }  // namespace
 
 std::uint64_t sum_frame(const rte_mbuf& frame, unsigned offset, std::uint64_t sum) noexcept {
@@ -96,8 +121,7 @@ Segmentation::Segmentation(const rte_mbuf& frame, rte_mempool& pool) noexcept
   }
   layout_ = *layout;
   size_ = frame.tso_segsz;
-  if (layout_.payload + size_ > rte_pktmbuf_data_room_size(&pool_) - unsigned{RTE_PKTMBUF_HEADROOM})
-    return;
+  if (layout_.payload > rte_pktmbuf_data_room_size(&pool_) - unsigned{RTE_PKTMBUF_HEADROOM}) return;
   segment_offset_ = layout_.payload;
   payload_left_ = frame.pkt_len - layout_.payload;
   left_ = (payload_left_ + size_ - 1) / size_;
@@ -120,8 +144,9 @@ void Segmentation::copy_payload(std::uint8_t* to, unsigned length) noexcept {
   }
 }
 
-void Segmentation::finish_headers(std::uint8_t* data, unsigned payload) const noexcept {
-  const unsigned end = layout_.payload + payload;
+void Segmentation::finish_headers(rte_mbuf& segment) const noexcept {
+  auto* data = rte_pktmbuf_mtod(&segment, std::uint8_t*);
+  const unsigned end = segment.pkt_len;
   if (layout_.is_tunnel()) finish_ipv4(data + layout_.outer_l3, end - layout_.outer_l3, index_);
   if (layout_.family == net::Family::v4) {
     finish_ipv4(data + layout_.l3, end - layout_.l3, index_);
@@ -134,21 +159,21 @@ void Segmentation::finish_headers(std::uint8_t* data, unsigned payload) const no
   if (left_ > 1) tcp.flags &= static_cast<std::uint8_t>(~(net::Tcp::fin | net::Tcp::psh));
   if (index_ > 0) tcp.flags &= static_cast<std::uint8_t>(~kCwr);
   tcp.checksum = net::be16();
-  const unsigned length = end - layout_.l4;
-  tcp.checksum =
-      net::checksum_of(net::add_sum(pseudo_sum(data, layout_, length), data + layout_.l4, length));
+  const std::uint64_t pseudo = pseudo_sum(data, layout_, end - layout_.l4);
+  tcp.checksum = net::checksum_of(sum_frame(segment, layout_.l4, pseudo));
 }
 
 rte_mbuf* Segmentation::next() noexcept {
-  rte_mbuf* segment = rte_pktmbuf_alloc(&pool_);
-  if (segment == nullptr) return nullptr;
   const unsigned payload = std::min(size_, payload_left_);
+  rte_mbuf* segment = chain_of(layout_.payload + payload, pool_);
+  if (segment == nullptr) return nullptr;
   auto* data = rte_pktmbuf_mtod(segment, std::uint8_t*);
   std::memcpy(data, headers_, layout_.payload);
-  copy_payload(data + layout_.payload, payload);
-  finish_headers(data, payload);
-  segment->data_len = static_cast<std::uint16_t>(layout_.payload + payload);
-  segment->pkt_len = segment->data_len;
+  copy_payload(data + layout_.payload, segment->data_len - layout_.payload);
+  for (rte_mbuf* more = segment->next; more != nullptr; more = more->next) {
+    copy_payload(rte_pktmbuf_mtod(more, std::uint8_t*), more->data_len);
+  }
+  finish_headers(*segment);
   ++index_;
   --left_;
   return segment;

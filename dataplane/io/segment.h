@@ -30,11 +30,12 @@ void complete_partial(rte_mbuf& frame, unsigned start, unsigned offset) noexcept
 // Whether the TCP or UDP checksum in the frame is right (UDP without one is). Not for partial ones.
 [[nodiscard]] bool checksum_holds(const rte_mbuf& frame, const FrameLayout& layout) noexcept;
 
-// Cuts one frame with RTE_MBUF_F_TX_TCP_SEG into complete frames, one after the other.
+// Cuts one frame with RTE_MBUF_F_TX_TCP_SEG into complete frames, one after the other. One that is
+// longer than a buffer of `pool` is a chain.
 class Segmentation {
  public:
-  // valid() is false when the frame is not one that can be cut: no TCP, tso_segsz is zero, or a
-  // segment would not fit a buffer of `pool`. The frame stays the caller's and is only read.
+  // valid() is false when the frame is not one that can be cut: no TCP, tso_segsz is zero, or the
+  // headers would not fit a buffer of `pool`. The frame stays the caller's and is only read.
   Segmentation(const rte_mbuf& frame, rte_mempool& pool) noexcept;
   [[nodiscard]] bool valid() const { return valid_; }
   [[nodiscard]] unsigned left() const { return left_; }
@@ -43,7 +44,7 @@ class Segmentation {
 
  private:
   void copy_payload(std::uint8_t* to, unsigned length) noexcept;
-  void finish_headers(std::uint8_t* data, unsigned payload) const noexcept;
+  void finish_headers(rte_mbuf& segment) const noexcept;
 
   rte_mempool& pool_;
   FrameLayout layout_;

@@ -26,6 +26,7 @@ namespace {
 constexpr std::uint16_t kDescriptors = 1024;
 constexpr unsigned kSendTries = 3;
 constexpr unsigned kCutBurst = 64;
+constexpr std::uint16_t kLeastLargest = RTE_ETHER_MTU + RTE_ETHER_HDR_LEN;
 constexpr int kAfXdp = 44;  // AF_XDP, missing from older C libraries
 
 // Sockets of packet drivers among this process's descriptors, ascending.
@@ -79,48 +80,18 @@ std::string probe_sentence(const DeviceString& device, int error) {
 
 }  // namespace
 
-DeviceString parse_device_string(const std::string& text) {
-  const auto comma = text.find(',');
-  if (comma == std::string::npos) return {text, {}};
-  return {text.substr(0, comma), text.substr(comma + 1)};
-}
-
-std::string DeviceString::value(const std::string& key) const {
-  std::size_t start = 0;
-  while (start <= arguments.size()) {
-    const auto end = std::min(arguments.find(',', start), arguments.size());
-    const std::string pair = arguments.substr(start, end - start);
-    if (pair.starts_with(key + "=")) return pair.substr(key.size() + 1);
-    start = end + 1;
-  }
-  return {};
-}
-
-std::string DeviceString::with_defaults(unsigned queues) const {
-  std::string text = arguments.empty() ? name : name + "," + arguments;
-  const auto add = [&](const std::string& key, const std::string& wanted) {
-    if (value(key).empty()) text += "," + key + "=" + wanted;
-  };
-  if (is_driver("net_af_packet")) {
-    // Larger rings than the driver's own (io/README.md has the figures).
-    add("qdisc_bypass", "1");
-    if (value("framesz").empty() && value("blocksz").empty() && value("framecnt").empty()) {
-      text += ",blocksz=1048576,framesz=2048,framecnt=2048";
-    }
-    if (queues > 1) add("qpairs", std::to_string(queues));
-  } else if (is_driver("net_af_xdp")) {
-    // Workers wait on the socket themselves; the driver's busy polling costs a call per empty poll.
-    add("busy_budget", "0");
-  }
-  return text;
-}
-
 Result<std::shared_ptr<Uplink>> Uplink::open(const std::string& text, unsigned workers,
                                              rte_mempool& packets) {
   const DeviceString device = parse_device_string(text);
   if (device.name.empty()) return fail("uplink: name a DPDK device, e.g. net_af_xdp0,iface=eth0");
   std::shared_ptr<Uplink> uplink(new Uplink(packets));
   uplink->name_ = device.name;
+  uplink->largest_frame_ = device.largest_frame();
+  if (uplink->largest_frame_ < kLeastLargest) {
+    return fail("uplink \"" + text + "\": buffers for frames of " +
+                std::to_string(uplink->largest_frame_) + " bytes are too small, since one has " +
+                std::to_string(kLeastLargest) + "; raise bsize or framesz, or leave it out");
+  }
   const auto before = packet_sockets();
   if (auto done = uplink->prepare_kernel_device(device); !done) return tl::unexpected(done.error());
   if (auto done = uplink->probe(device, workers); !done) return tl::unexpected(done.error());
@@ -317,11 +288,13 @@ void Uplink::hand_to_device(rte_mbuf& frame) const noexcept {
 // Makes a frame one that the device takes as it is, if that can be done without making several.
 Uplink::Finish Uplink::finish(rte_mbuf*& frame) noexcept {
   const std::uint64_t open = frame->ol_flags & (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG);
+  if (frame->pkt_len > largest_frame_ && (open & RTE_MBUF_F_TX_TCP_SEG) == 0) return Finish::lost;
   if (open == 0 && frame->nb_segs == 1) return Finish::ready;
   if (open != 0) {
     const auto layout = layout_of(*frame);
     if (!layout) return Finish::lost;
     const bool cut = (open & RTE_MBUF_F_TX_TCP_SEG) != 0;
+    if (cut && layout->payload + frame->tso_segsz > largest_frame_) return Finish::lost;
     const bool by_device = cut ? (layout->is_tunnel() ? device_cuts_tunnels_ : device_cuts_)
                                : device_checksums_ && !layout->is_tunnel();
     if (by_device) {

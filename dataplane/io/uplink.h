@@ -2,6 +2,7 @@
 // TCP, chains of buffers) is done in software.
 #pragma once
 
+#include <rte_ether.h>
 #include <rte_mempool.h>
 
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/io/device_string.h"
 #include "dataplane/io/ingress_block.h"
 #include "dataplane/io/lock_file.h"
 #include "dataplane/io/port.h"
@@ -16,16 +18,6 @@
 #include "dataplane/result.h"
 
 namespace podwire::io {
-
-// A DPDK device string taken apart: "net_af_xdp0,iface=eth0" or "0000:03:00.0,key=value".
-struct DeviceString {
-  std::string name, arguments;
-  [[nodiscard]] std::string value(const std::string& key) const;  // empty when it is not there
-  [[nodiscard]] bool is_driver(const std::string& prefix) const { return name.starts_with(prefix); }
-  // With what podwire asks of a driver unless the string says otherwise.
-  [[nodiscard]] std::string with_defaults(unsigned queues) const;
-};
-DeviceString parse_device_string(const std::string& text);
 
 class Uplink final : public Port {
  public:
@@ -37,6 +29,8 @@ class Uplink final : public Port {
 
   [[nodiscard]] net::Mac mac() const { return mac_; }
   [[nodiscard]] std::uint16_t mtu() const { return mtu_; }
+  // The largest IP packet that the device can be given, whatever the MTU; longer ones are unsent.
+  [[nodiscard]] std::uint16_t largest_mtu() const { return largest_frame_ - RTE_ETHER_HDR_LEN; }
   // The kernel's device behind it ("eth0"), or empty.
   [[nodiscard]] const std::string& kernel_device() const { return kernel_device_; }
 
@@ -74,7 +68,7 @@ class Uplink final : public Port {
   std::uint16_t port_ = 0;
   bool probed_ = false, started_ = false;
   net::Mac mac_;
-  std::uint16_t mtu_ = 1500;
+  std::uint16_t mtu_ = 1500, largest_frame_ = 65535;
   unsigned receive_queues_ = 1, transmit_queues_ = 1;
   bool device_chains_ = false, device_checksums_ = false, device_cuts_ = false,
        device_cuts_tunnels_ = false;

@@ -1,4 +1,6 @@
-"""bench/ports sends through a podwired over memif: all of it comes, sound, in order and once."""
+"""bench/ports sends through a podwired over memif: all of it comes, sound, in order and once. What
+is larger than podwired's buffers is dropped by name, every frame of it."""
+import ast
 import json
 import subprocess
 
@@ -7,10 +9,14 @@ from smoke import lab
 RUN = [lab.ROOT / "bench/ports/run", "--build", lab.BUILD, "--podwired", "--json"]
 
 
-def measure(*options):
+def run(*options):
     done = subprocess.run([*RUN, *options], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-800:]
-    row = json.loads(done.stdout)
+    return json.loads(done.stdout), done.stderr
+
+
+def measure(*options):
+    row, _ = run(*options)
     assert row["wrong_checksum"] == 0, row
     return row
 
@@ -32,5 +38,10 @@ both = measure("--rate", "5kpps", "--seconds", "1", "--flows", "100", "--bidirec
                "--family", "6", "--protocol", "tcp", "--size", "imix")
 check_trial(both, 10000)
 assert len(both["each_direction"]) == 2, both
+check_trial(measure("--rate", "2kpps", "--seconds", "1", "--flows", "100", "--size", "9018"), 2000)
+row, said = run("--rate", "2kpps", "--seconds", "1", "--flows", "100", "--size", "9018",
+                "--podwired-buffer", "2048")
+drops = ast.literal_eval(said.partition("podwired dropped ")[2].splitlines()[0])
+assert row["received"] == 0 < row["sent"] == drops.get("too_big"), (row, said)
 opened = measure("--connections", "2000", "--seconds", "1", "--flows", "100")
 assert opened["failed"] == 0 and opened["completed"] > 1000, opened

@@ -61,6 +61,7 @@ class FakeDataplane : public DataplaneLink {
   [[nodiscard]] std::shared_ptr<io::Port> host_tap() override { return nullptr; }
   [[nodiscard]] net::Mac uplink_mac() override { return {}; }
   [[nodiscard]] std::string uplink_kernel_device() override { return {}; }
+  [[nodiscard]] std::uint16_t uplink_largest_mtu() override { return 65521; }
   [[nodiscard]] unsigned workers() override {
     return static_cast<unsigned>(worker_counters.size());
   }

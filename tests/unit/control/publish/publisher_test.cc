@@ -36,6 +36,7 @@ class QuietDataplane final : public DataplaneLink {
   std::shared_ptr<io::Port> host_tap() override { return nullptr; }
   net::Mac uplink_mac() override { return {}; }
   std::string uplink_kernel_device() override { return {}; }
+  std::uint16_t uplink_largest_mtu() override { return 65521; }
   unsigned workers() override { return 0; }
   const observe::WorkerCounters& counters(unsigned /*worker*/) override { std::abort(); }
   void poll_events(const std::function<void(const observe::Event&)>& /*each*/) override {}

@@ -54,7 +54,7 @@ struct Running {
 
   explicit Running(const char* uplink = "eth0") {
     config.node_name = "n1";
-    network.emplace(io, config, uplink, [this] { ++changes; });
+    network.emplace(io, config, UplinkFacts{uplink, 2034}, [this] { ++changes; });
   }
   // Runs the event loop until the condition holds; false when it does not within five seconds.
   template <typename Condition>
@@ -161,7 +161,7 @@ TEST(HostNetwork, PutsConfiguredAddressesOnTheTapWithoutAKernelDevice) {
   in_namespace([] {
     Running node("");
     node.config.node_addresses = {{*net::Address::parse("192.0.2.9"), 24}};
-    node.network.emplace(node.io, node.config, "", [] {});
+    node.network.emplace(node.io, node.config, UplinkFacts{"", 65535}, [] {});
     const auto started = node.network->start();
     ASSERT_TRUE(started) << started.error().message;
     EXPECT_NE(run("ip -o address show dev podwire0").find("192.0.2.9/24"), std::string::npos);
@@ -214,6 +214,8 @@ TEST(Mirror, FollowsRoutesNeighboursAndAddresses) {
     }));
     run("ip link set podwire0 mtu 1400");
     EXPECT_TRUE(node.until([&] { return state.host_tap_mtu == 1400; }));
+    run("ip link set podwire0 mtu 9000");  // more than the uplink carries
+    EXPECT_TRUE(node.until([&] { return state.host_tap_mtu == 2034; }));
   });
 }
 
@@ -309,7 +311,7 @@ TEST(Mirror, EqualsTheKernelsListAfterRandomHistories) {
       std::ofstream("/tmp/podwire-routes-test.batch")
           << Histories(round, round % 4 == 3).commands(60);
       run("ip -force -batch /tmp/podwire-routes-test.batch >/dev/null 2>&1 || true");
-      Mirror second(fresh.io, "podwire0", 1000, [] {});
+      Mirror second(fresh.io, {"podwire0"}, 1000, [] {});
       ASSERT_TRUE(second.start());
       const std::string expected = text_of(*second.state().routes);
       EXPECT_TRUE(node.until([&] { return text_of(*node.network->state().routes) == expected; }))
@@ -327,7 +329,7 @@ TEST(Mirror, LetsInWhatThereIsRoomFor) {
     run("ip address add 192.0.2.1/24 dev eth0");
     Running node;
     node.config.routes_max = 10;
-    node.network.emplace(node.io, node.config, "eth0", [] {});
+    node.network.emplace(node.io, node.config, UplinkFacts{"eth0", 65535}, [] {});
     ASSERT_TRUE(node.network->start());
     const LinuxRoutes& routes = *node.network->state().routes;
     run("for n in $(seq 1 20); do echo route add 10.$n.0.0/16 via 192.0.2.7 dev podwire0; done | "
