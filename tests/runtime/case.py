@@ -11,6 +11,26 @@ import smoke
 
 PODS = int(os.environ.get("RUNTIME_PODS", "30"))
 
+# Pods that want a fast port by annotation, and a Service of each.
+FAST = "".join(f"""---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {kind}
+  namespace: default
+  labels: {{app: {kind}}}
+  annotations: {{podwire.io/port.eth0: {kind}}}
+spec: {{nodeName: node-a, containers: [{{name: main, image: none}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {kind}, namespace: default}}
+spec:
+  clusterIP: {address}
+  selector: {{app: {kind}}}
+  ports: [{{port: 7, protocol: UDP, targetPort: 7000}}]
+""" for kind, address in (("memif", "10.96.0.21"), ("vhost-user", "10.96.0.22")))
+
 node = runtime = None
 
 
@@ -26,7 +46,7 @@ def start():
     global node, runtime
     node = smoke.SmokeNode()
     node.up()
-    (node.manifests / "cluster.yaml").write_text(smoke.many_pods(PODS, "10.244.0.0/22"))
+    (node.manifests / "cluster.yaml").write_text(smoke.many_pods(PODS, "10.244.0.0/22") + FAST)
     node.start()
     runtime = containerd.Containerd(node.folder / "containerd", conflist())
     runtime.start()
@@ -42,6 +62,10 @@ def stop():
 class RuntimeCase(unittest.TestCase):
     def setUp(self):
         self.node, self.runtime, self.cri = node, runtime, runtime.cri
+
+    def tearDown(self):
+        self.doCleanups()
+        self.assert_nothing_left()
 
     def attached(self):
         return {p["pod"]: p for p in self.node.ctl("pods") if p["attached"]}
@@ -63,5 +87,6 @@ class RuntimeCase(unittest.TestCase):
     def assert_nothing_left(self):
         self.assertEqual(self.attached(), {})
         self.assertEqual(self.node.left_behind(), [])
+        self.assertEqual([f.name for f in (self.node.run_dir / "ports").glob("*")], [])
         missing, counters = self.node.ledger_difference()
         self.assertEqual(missing, 0, counters)

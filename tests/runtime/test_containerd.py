@@ -10,10 +10,6 @@ import netns
 
 
 class Containerd(case.RuntimeCase):
-    def tearDown(self):
-        self.doCleanups()
-        self.assert_nothing_left()
-
     def test_ctr_run_with_cni(self):
         done = self.runtime.ctr_run_with_cni("one", ["/bin/ip", "-o", "-4", "addr", "show", "eth0"])
         self.assertEqual(done.returncode, 0, done.stderr)

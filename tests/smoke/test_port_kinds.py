@@ -1,18 +1,14 @@
 """Pods whose ports are memif and vhost-user, by the network's configuration and by annotation: real
 DPDK peers, started by the lines that `podwirectl pods` prints, echo what a kernel pod sends through
 Services; policy counts; podwired is killed in between; DEL leaves nothing."""
-import contextlib
 import json
-import os
-import shlex
-import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
 
 import smoke
+import testpmd
 from cni_list import refused
 from smoke import cni_list, lab, netns
 
@@ -57,53 +53,36 @@ spec:
     - from: [{podSelector: {matchLabels: {app: client}}}]
       ports: [{protocol: UDP, port: 7000}]
 """
-COMMON = ["-l", "0,1", "--no-huge", "-m", "160", "--no-telemetry", "--no-shconf"]
-ECHO = ["--forward-mode=5tswap", "--auto-start", "--nb-cores=1", "--total-num-mbufs=4096",
-        "--no-mlockall", "--stats-period=1000"]
 
 
 class Test:
     def __init__(self, node):
-        self.n, self.peers, self.sockets = node, {}, {}
+        self.n, self.peers, self.askers = node, {}, {}
 
     def pods(self):
         return {(p["container"], p["interface"]): p for p in self.n.ctl("pods") if p["attached"]}
 
     def start_peer(self, container, interface="eth0"):
-        """What `podwirectl pods` says, with what this machine needs beside it."""
-        line = shlex.split(self.pods()[container, interface]["peer"]["testpmd"])
-        at = line.index("--")
-        command = [*line[:at], *COMMON, f"--file-prefix=pw-{container}-{interface}", "--",
-                   *line[at + 1:], *ECHO]
-        self.peers[container, interface] = netns.spawn(
-            self.n.pods[container], command, self.n.folder / f"{container}-{interface}.log")
+        line = self.pods()[container, interface]["peer"]["testpmd"]
+        name = f"{container}-{interface}"
+        self.peers[container, interface] = testpmd.start(self.n.pods[container], line, name,
+                                                         self.n.folder / f"{name}.log")
         netns.wait_until(lambda: self.pods()[container, interface]["port"]["up"], 40,
                          f"{container}/{interface} is up", self.peers[container, interface])
 
     def end_peer(self, container, interface="eth0"):
-        process = self.peers.pop((container, interface))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        testpmd.end(self.peers.pop((container, interface)))
+
+    def asker(self, pod):
+        if pod not in self.askers:
+            self.askers[pod] = testpmd.Asker(self.n.pods[pod])
+        return self.askers[pod]
 
     def ask(self, pod, address, port, wait_s=1.0):
-        """True when what `pod` sends there comes back from there."""
-        client = self.sockets.get(pod) or netns.open_socket(self.n.pods[pod], socket.AF_INET,
-                                                            socket.SOCK_DGRAM)
-        self.sockets[pod] = client
-        client.settimeout(wait_s)
-        text = os.urandom(8)
-        client.sendto(text, (address, port))
-        with contextlib.suppress(TimeoutError):
-            while True:
-                answer = client.recvfrom(100)
-                if answer == (text, (address, port)):
-                    return True
-        return False
+        return self.asker(pod).ask(address, port, wait_s)
 
-    def echoes(self, address, port, count=20):
-        netns.wait_until(lambda: self.ask("a", address, port), 40, f"{address}:{port} echoes")
-        for _ in range(count):
-            assert self.ask("a", address, port, 10), f"{address}:{port}: an echo is lost"
+    def echoes(self, address, port):
+        self.asker("a").echoes(address, port)
 
 
 def main(n):
@@ -228,8 +207,8 @@ def main(n):
     assert after <= before, (before, after)
 
 
-if shutil.which("dpdk-testpmd") is None:
-    print("needs dpdk-testpmd")
+if why := testpmd.missing():
+    print(why)
     sys.exit(77)
 else:
     with smoke.node() as smoke_node:
