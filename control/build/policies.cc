@@ -239,7 +239,7 @@ void PoliciesBuilder::release(IdentityId id) {
   }
   identity_by_id_[id] = nullptr;
   identities_.erase(identities_.find(identity));
-  free_identities_.push_back(id);
+  retired_identities_.push_back(id);
 }
 
 void PoliciesBuilder::settle_prefixes(Touched& touched) {
@@ -383,11 +383,8 @@ void PoliciesBuilder::fill_local(const net::Address& address, tables::PolicyTabl
 void PoliciesBuilder::fill_table(Touched& touched) {
   auto table = last_ == nullptr ? std::make_shared<tables::PolicyTable>()
                                 : std::make_shared<tables::PolicyTable>(*last_);
-  if (touched.rows) {
-    const auto changed = [](const Row* row) { return row != nullptr && row->changed; };
-    for (const auto& [ip, local] : local_) {
-      if (changed(local.ingress_row) || changed(local.egress_row)) touched.addresses.insert(ip);
-    }
+  for (const Row* row : touched.rows) {
+    touched.addresses.insert(row->users.begin(), row->users.end());
   }
   for (const net::Address& ip : touched.addresses) {
     const auto old = table->pod(ip);

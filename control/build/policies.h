@@ -4,10 +4,11 @@
 //          make its identity; addresses of no pod have only the prefix.
 //   local pod ── the policies that select it make its row, shared by all pods with the same set.
 //
-// A change of a pod costs its identity and, when that is new, one look at each row. A change of a
-// policy costs the rows that hold it. A row's tiers are Admin, NetworkPolicy where one isolates the
-// pod, Baseline; what none of them decides passes. Semantics: k8s.io/api/networking/v1 types.go,
-// sigs.k8s.io/network-policy-api apis/v1alpha2; README.md.
+// A change of a pod costs its identity and, when that is new, a look at the rows that have
+// something to say of it. A change of a policy costs the rows that hold it. A row's tiers are
+// Admin, NetworkPolicy where one isolates the pod, Baseline; what none of them decides passes.
+// Semantics: k8s.io/api/networking/v1 types.go, sigs.k8s.io/network-policy-api apis/v1alpha2;
+// README.md.
 #pragma once
 
 #include <map>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "control/build/builder.h"
+#include "control/build/peer_index.h"
 #include "control/build/policy_rules.h"
 #include "dataplane/tables/policy_table.h"
 
@@ -76,10 +78,9 @@ class PoliciesBuilder {
     std::vector<std::shared_ptr<const Policy>> policies;  // in the order of evaluation
     std::vector<Group> groups;                            // the same
     std::set<NamedPort> named;  // egress: names that the groups were expanded for
-    std::string ns;             // of its NetworkPolicies
     bool selects_namespaces = false, has_blocks = false;
     std::shared_ptr<const tables::PolicyRow> row;
-    bool changed = false;  // by the last build that looked at rows
+    std::vector<net::Address> users;  // local pods
   };
   struct Address {
     IdentityId identity = tables::kWorld;
@@ -105,8 +106,8 @@ class PoliciesBuilder {
     std::vector<IdentityId> released;
     std::vector<std::pair<IdentityId, IdentityId>> moves;  // of addresses: before, after
     bool namespaces = false, local = false;
-    bool rows = false;     // some row is another
-    bool answers = false;  // an answer may be another
+    std::set<const Row*> rows;  // those that are others
+    bool answers = false;       // an answer may be another
   };
 
   void learn_policies(const Changes& changes, const Store& store, Touched& touched);
@@ -120,6 +121,10 @@ class PoliciesBuilder {
   void learn_policy(const std::string& name, std::shared_ptr<const Policy> now, Touched& touched);
   void note_prefixes(const Policy& policy, bool comes, Touched& touched);
   void settle_rows(Touched& touched);
+  void drop_unused_rows();
+  std::size_t rebuild_outdated(Touched& touched);
+  void teach_new_identities(Touched& touched);
+  void forget_retired(Touched& touched);
   void compare_answers(Touched& touched) const;
   void fill_table(Touched& touched);
   void fill_local(const net::Address& address, tables::PolicyTable::Pod& pod);
@@ -134,8 +139,12 @@ class PoliciesBuilder {
   [[nodiscard]] LocalPod describe_local(const Store& store, const std::string& pod) const;
   [[nodiscard]] static bool outdated(const Row& row, const RowKey& key, const Touched& touched);
   bool rebuild(const RowKey& key, Row& row);
-  [[nodiscard]] static bool may_match(const Row& row, const Identity& identity);
-  void extend(Row& row, const Touched& touched) const;
+  void index(Row& row);
+  void unindex(Row& row);
+  void replace(Row& row, std::shared_ptr<const tables::PolicyRow> now);
+  template <typename F>
+  void for_rows_about(const Identity& identity, F&& f) const;
+  [[nodiscard]] std::vector<unsigned> rules_for(const Row& row, const Identity& identity) const;
   [[nodiscard]] std::shared_ptr<const tables::PolicyRow> compile(const Row& row);
   [[nodiscard]] std::vector<Group> groups_of(const RowKey& key, const Rule& rule, Row& row) const;
   void add_rule(const RowKey& key, const Policy& policy, const Rule& rule, Row& row);
@@ -157,6 +166,8 @@ class PoliciesBuilder {
   std::vector<const Identity*> identity_by_id_{nullptr};  // null: free (0: the world)
   std::vector<unsigned> identity_users_{0};
   std::vector<IdentityId> free_identities_;
+  // No longer used, but rows may still know them. Taken out of all rows when there are many.
+  std::vector<IdentityId> retired_identities_;
   std::map<std::string, std::set<IdentityId>> identities_by_ns_;  // pods
   // The same by what else rules ask for.
   std::map<NamedPort, std::map<std::uint16_t, std::set<IdentityId>>> named_numbers_;
@@ -167,7 +178,10 @@ class PoliciesBuilder {
   std::map<std::string, std::vector<net::Address>> attached_;  // by pod, also unnamed ("")
   std::map<net::Address, LocalPod> local_;
   std::map<RowKey, Row> rows_;
-  std::shared_ptr<const tables::PolicyRow> closed_;  // for pods that are not known yet
+  PeerIndex<Row> peer_index_;
+  std::set<Row*> rows_with_blocks_, rows_with_names_;  // the latter of egress rules' named ports
+  std::vector<unsigned> knowers_;                      // how many rows know an identity, by its id
+  std::shared_ptr<const tables::PolicyRow> closed_;    // for pods that are not known yet
 
   std::map<std::string, std::uint32_t> policy_numbers_;
   std::vector<std::string> policy_names_;

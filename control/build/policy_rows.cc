@@ -174,23 +174,23 @@ std::shared_ptr<const tables::PolicyRow> PoliciesBuilder::compile(const Row& row
 
 // Tells whether an answer may be another.
 bool PoliciesBuilder::rebuild(const RowKey& key, Row& row) {
+  unindex(row);
   row.policies.clear();
   row.groups.clear();
   row.named.clear();
-  row.ns.clear();
   row.selects_namespaces = row.has_blocks = false;
   for (const std::string& name : key.policies) row.policies.push_back(policies_.at(name));
   std::sort(row.policies.begin(), row.policies.end(),
             [](const auto& a, const auto& b) { return a->before(*b); });
   for (const auto& policy : row.policies) {
-    if (!policy->ns.empty()) row.ns = policy->ns;
     const Policy::Side& side =
         key.direction == Direction::ingress ? policy->ingress : policy->egress;
     for (const Rule& rule : side.rules) add_rule(key, *policy, rule, row);
   }
+  index(row);
   auto compiled = compile(row);
   const bool same = row.row != nullptr && compiled->same_answers(*row.row);
-  if (!same || !compiled->same_origins(*row.row)) row.row = std::move(compiled);
+  if (!same || !compiled->same_origins(*row.row)) replace(row, std::move(compiled));
   return !same;
 }
 
@@ -206,58 +206,151 @@ bool PoliciesBuilder::outdated(const Row& row, const RowKey& key, const Touched&
                      [&](const NamedPort& name) { return touched.named.contains(name); });
 }
 
-// False: none of the row's groups can match, which is so of most rows and a pod of elsewhere.
-bool PoliciesBuilder::may_match(const Row& row, const Identity& identity) {
-  return row.selects_namespaces || !row.named.empty() || (row.has_blocks && identity.block) ||
-         (identity.is_pod && identity.ns == row.ns);
+void PoliciesBuilder::index(Row& row) {
+  for (const Group& group : row.groups) {
+    for (const Peer& peer : group.peers) peer_index_.add(row, peer.ns, *peer.peer);
+  }
+  if (row.has_blocks) rows_with_blocks_.insert(&row);
+  if (!row.named.empty()) rows_with_names_.insert(&row);
 }
 
-// Teaches the row the identities that are new. A number may have belonged to another before.
-void PoliciesBuilder::extend(Row& row, const Touched& touched) const {
-  std::optional<tables::PolicyRowBuilder> builder;
-  for (const IdentityId id : touched.identities) {
-    const Identity& identity = *identity_by_id_[id];
-    std::vector<unsigned> rules;
-    const unsigned groups = may_match(row, identity) ? static_cast<unsigned>(row.groups.size()) : 0;
-    for (unsigned n = 0; n < groups; ++n) {
-      const Group& group = row.groups[n];
-      if (group.any_peer && !group.named) continue;
-      if (matches(group, identity)) rules.push_back(n);
-    }
-    if (rules.empty() && !row.row->knows(id)) continue;
-    if (!builder) builder.emplace(*row.row);
-    builder->set_peer(id, rules);
+void PoliciesBuilder::unindex(Row& row) {
+  for (const Group& group : row.groups) {
+    for (const Peer& peer : group.peers) peer_index_.remove(row, peer.ns, *peer.peer);
   }
-  if (builder) row.row = builder->finish();
+  rows_with_blocks_.erase(&row);
+  rows_with_names_.erase(&row);
+}
+
+// Null: the row goes.
+void PoliciesBuilder::replace(Row& row, std::shared_ptr<const tables::PolicyRow> now) {
+  knowers_.resize(identity_by_id_.size());
+  if (row.row != nullptr) row.row->for_each_known([&](IdentityId id) { --knowers_[id]; });
+  if (now != nullptr) now->for_each_known([&](IdentityId id) { ++knowers_[id]; });
+  row.row = std::move(now);
+}
+
+// f(Row&) of the rows that may know it, of some more than once. Others have no rule that can match
+// it, but those for any peer.
+template <typename F>
+void PoliciesBuilder::for_rows_about(const Identity& identity, F&& f) const {
+  if (identity.is_pod) {
+    const auto selected = [&](const kube::Selector& selector) {
+      return matches_namespace(selector, identity.ns);
+    };
+    peer_index_.for_each(identity.ns, identity.labels, selected, f);
+    for (Row* row : rows_with_names_) f(*row);
+  }
+  if (!identity.block) return;
+  for (Row* row : rows_with_blocks_) f(*row);
+}
+
+std::vector<unsigned> PoliciesBuilder::rules_for(const Row& row, const Identity& identity) const {
+  std::vector<unsigned> rules;
+  for (unsigned n = 0; n < row.groups.size(); ++n) {
+    const Group& group = row.groups[n];
+    if (group.any_peer && !group.named) continue;
+    if (matches(group, identity)) rules.push_back(n);
+  }
+  return rules;
+}
+
+void PoliciesBuilder::drop_unused_rows() {
+  for (auto& [key, row] : rows_) row.users.clear();
+  for (auto& [ip, local] : local_) {
+    const auto use = [&, address = ip](const std::optional<RowKey>& key) -> const Row* {
+      if (!key) return nullptr;
+      Row& row = rows_[*key];
+      row.users.push_back(address);
+      return &row;
+    };
+    local.ingress_row = use(local.ingress);
+    local.egress_row = use(local.egress);
+  }
+  for (auto item = rows_.begin(); item != rows_.end();) {
+    Row& row = item->second;
+    if (!row.users.empty()) {
+      ++item;
+      continue;
+    }
+    unindex(row);
+    replace(row, nullptr);
+    item = rows_.erase(item);
+  }
+}
+
+// Tells how many were.
+std::size_t PoliciesBuilder::rebuild_outdated(Touched& touched) {
+  std::size_t rebuilt = 0;
+  for (auto& [key, row] : rows_) {
+    if (!outdated(row, key, touched)) continue;
+    ++rebuilt;
+    const auto before = row.row;
+    // A row that is new came with a local pod's change, which has been noted there.
+    touched.answers |= rebuild(key, row) && before != nullptr;
+    if (before != row.row) touched.rows.insert(&row);
+  }
+  return rebuilt;
+}
+
+void PoliciesBuilder::teach_new_identities(Touched& touched) {
+  std::vector<std::pair<Row*, IdentityId>> lessons;
+  for (const IdentityId id : touched.identities) {
+    for_rows_about(*identity_by_id_[id], [&](Row& row) {
+      if (!row.row->knows(id)) lessons.emplace_back(&row, id);
+    });
+  }
+  std::sort(lessons.begin(), lessons.end());
+  lessons.erase(std::unique(lessons.begin(), lessons.end()), lessons.end());
+  for (auto lesson = lessons.begin(); lesson != lessons.end();) {
+    Row& row = *lesson->first;
+    std::optional<tables::PolicyRowBuilder> builder;
+    std::vector<IdentityId> taught;
+    for (; lesson != lessons.end() && lesson->first == &row; ++lesson) {
+      const auto rules = rules_for(row, *identity_by_id_[lesson->second]);
+      if (rules.empty()) continue;
+      if (!builder) builder.emplace(*row.row);
+      builder->set_peer(lesson->second, rules);
+      taught.push_back(lesson->second);
+    }
+    if (!builder) continue;
+    row.row = builder->finish();
+    for (const IdentityId id : taught) ++knowers_[id];
+    touched.rows.insert(&row);
+  }
+}
+
+// So that their numbers can be given to others. Rare: it looks at every row.
+void PoliciesBuilder::forget_retired(Touched& touched) {
+  if (retired_identities_.size() < 1024 + identities_.size() / 4) return;
+  for (auto& [key, row] : rows_) {
+    if (row.row == nullptr) continue;
+    std::optional<tables::PolicyRowBuilder> builder;
+    for (const IdentityId id : retired_identities_) {
+      if (!row.row->knows(id)) continue;
+      if (!builder) builder.emplace(*row.row);
+      builder->set_peer(id, {});
+    }
+    if (!builder) continue;
+    row.row = builder->finish();
+    touched.rows.insert(&row);
+  }
+  for (const IdentityId id : retired_identities_) knowers_[id] = 0;
+  free_identities_.insert(free_identities_.end(), retired_identities_.begin(),
+                          retired_identities_.end());
+  retired_identities_.clear();
 }
 
 void PoliciesBuilder::settle_rows(Touched& touched) {
-  if (touched.local) {
-    std::set<const Row*> used;
-    const auto row_of = [&](const std::optional<RowKey>& key) -> const Row* {
-      return key ? *used.insert(&rows_[*key]).first : nullptr;
-    };
-    for (auto& [ip, local] : local_) {
-      local.ingress_row = row_of(local.ingress);
-      local.egress_row = row_of(local.egress);
-    }
-    std::erase_if(rows_, [&](const auto& row) { return !used.contains(&row.second); });
+  knowers_.resize(identity_by_id_.size());
+  if (touched.local) drop_unused_rows();
+  std::size_t rebuilt = 0;
+  if (touched.local || touched.namespaces || !touched.policies.empty() || !touched.named.empty()) {
+    rebuilt = rebuild_outdated(touched);
   }
-  if (!touched.local && !touched.namespaces && touched.policies.empty() && touched.named.empty() &&
-      touched.identities.empty()) {
-    return;  // as when a pod comes that is like others
-  }
-  for (auto& [key, row] : rows_) {
-    const tables::PolicyRow* before = row.row.get();
-    if (outdated(row, key, touched)) {
-      // A row that is new came with a local pod's change, which has been noted there.
-      touched.answers |= rebuild(key, row) && before != nullptr;
-    } else {
-      extend(row, touched);
-    }
-    row.changed = before != row.row.get();
-    touched.rows |= row.changed;
-  }
+  // What has been compiled anew knows them already.
+  if (rebuilt < rows_.size()) teach_new_identities(touched);
+  forget_retired(touched);
 }
 
 void PoliciesBuilder::compare_answers(Touched& touched) const {
@@ -272,10 +365,13 @@ void PoliciesBuilder::compare_answers(Touched& touched) const {
   }
   for (const auto& [before, after] : touched.moves) {
     if (before == after) continue;
-    for (const auto& [key, row] : rows_) {
-      if (touched.answers) return;
-      touched.answers = !row.row->treats_alike(before, after);
-    }
+    // As many rows know both, and those that know the one treat them alike: no others know one.
+    touched.answers |= knowers_[before] != knowers_[after];
+    if (touched.answers) return;
+    if (knowers_[before] == 0) continue;
+    for_rows_about(*identity_by_id_[before], [&, one = before, other = after](const Row& row) {
+      touched.answers |= !row.row->treats_alike(one, other);
+    });
   }
 }
 

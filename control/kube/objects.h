@@ -23,7 +23,7 @@ struct Requirement {
   std::string key;
   Operator op = Operator::in;
   std::vector<std::string> values;
-  bool operator==(const Requirement&) const = default;
+  auto operator<=>(const Requirement&) const = default;
 };
 struct Selector {  // empty: matches everything. Absent selectors are std::nullopt where that
                    // differs.
@@ -31,7 +31,7 @@ struct Selector {  // empty: matches everything. Absent selectors are std::nullo
   std::vector<Requirement> match_expressions;
   [[nodiscard]] bool matches(const Labels& labels) const;
   [[nodiscard]] bool empty() const { return match_labels.empty() && match_expressions.empty(); }
-  bool operator==(const Selector&) const = default;
+  auto operator<=>(const Selector&) const = default;
 };
 
 struct IntOrString {

@@ -266,29 +266,47 @@ PolicyTable::RowList& PolicyTable::own_rows() {
   return const_cast<RowList&>(*rows_);
 }
 
+PolicyTable::Rows PolicyTable::RowList::at(std::uint32_t number) const {
+  const std::size_t part = number / kKept;
+  return part < kept.size() && kept[part] != nullptr ? (*kept[part])[number % kKept] : Rows{};
+}
+
+void PolicyTable::RowList::set(std::uint32_t number, Rows to) {
+  if (number >= rows.size()) rows.resize(number + 1);
+  rows[number] = {to.ingress.get(), to.egress.get()};
+  const std::size_t part = number / kKept;
+  if (part >= kept.size()) kept.resize(part + 1);
+  auto& place = kept[part];
+  if (place == nullptr) {
+    place = std::make_shared<const Kept>();
+  } else if (place.use_count() != 1) {
+    place = std::make_shared<const Kept>(*place);
+  }
+  const_cast<Kept&>(*place)[number % kKept] = std::move(to);
+}
+
 // The number for these rows, of an address that had number `old`.
 std::uint32_t PolicyTable::number_rows(std::uint32_t old, Rows rows) {
   const bool has_old = old != kNoPod && old != kNotIsolated;
   if (rows.ingress == nullptr && rows.egress == nullptr) {
     if (has_old) {
       RowList& list = own_rows();
-      list.rows[old] = {};
+      list.set(old, {});
       list.free.push_back(old);
     }
     return kNotIsolated;
   }
-  if (has_old && rows_->rows[old].ingress == rows.ingress && rows_->rows[old].egress == rows.egress)
-    return old;
+  const auto [ingress, egress] = rows_->rows[old];
+  if (has_old && ingress == rows.ingress.get() && egress == rows.egress.get()) return old;
   RowList& list = own_rows();
   std::uint32_t number = old;
   if (!has_old && list.free.empty()) {
     number = static_cast<std::uint32_t>(list.rows.size());
-    list.rows.emplace_back();
   } else if (!has_old) {
     number = list.free.back();
     list.free.pop_back();
   }
-  list.rows[number] = std::move(rows);
+  list.set(number, std::move(rows));
   return number;
 }
 
@@ -311,8 +329,8 @@ bool PolicyTable::erase_pod(const net::Address& address) {
 std::optional<PolicyTable::Pod> PolicyTable::pod(const net::Address& address) const {
   const End end = end_of(address);
   if (end.rows == kNoPod) return std::nullopt;
-  const Rows& rows = rows_->rows[end.rows];
-  return Pod{end.identity, rows.ingress, rows.egress};
+  Rows rows = rows_->at(end.rows);
+  return Pod{end.identity, std::move(rows.ingress), std::move(rows.egress)};
 }
 
 PolicyTable::Explanations PolicyTable::explain(const PolicyQuestion& question) const {
@@ -320,8 +338,8 @@ PolicyTable::Explanations PolicyTable::explain(const PolicyQuestion& question) c
   if (question.source == question.destination)
     return {{By::loopback, {}, 0}, {By::loopback, {}, 0}};
   const End source = end_of(question.source), destination = end_of(question.destination);
-  const PolicyRow* egress = rows_->rows[source.rows].egress.get();
-  const PolicyRow* ingress = rows_->rows[destination.rows].ingress.get();
+  const PolicyRow* egress = rows_->rows[source.rows].egress;
+  const PolicyRow* ingress = rows_->rows[destination.rows].ingress;
   const auto side = [&](const PolicyRow* row, IdentityId peer) {
     if (row == nullptr) return PolicyExplanation{By::not_isolated, {}, 0};
     return PolicyExplanation{By::row,

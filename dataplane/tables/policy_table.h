@@ -89,6 +89,16 @@ class alignas(64) PolicyRow {
 
   // Control thread. Whether any rule beside those for any peer matches the identity.
   [[nodiscard]] bool knows(IdentityId peer) const noexcept { return peer_mask(peer) != 0; }
+  // f(IdentityId), each that knows() is true of.
+  template <typename F>
+  void for_each_known(F&& f) const {
+    for (std::size_t place = 0; place < chunks_.size(); ++place) {
+      if (chunks_[place] == nullptr) continue;
+      for (std::uint32_t n = 0; n < kChunk; ++n) {
+        if (chunks_[place]->mask[n] != 0) f(static_cast<IdentityId>(place * kChunk + n));
+      }
+    }
+  }
   // Whether the same rules match both.
   [[nodiscard]] bool treats_alike(IdentityId a, IdentityId b) const noexcept {
     return peer_mask(a) == peer_mask(b);
@@ -320,7 +330,17 @@ class PolicyTable {
   };
   static constexpr std::uint32_t kNoPod = 0, kNotIsolated = 1;  // nobody's rows, and no rows
   struct RowList {
-    std::vector<Rows> rows{2};
+    struct Pair {
+      const PolicyRow *ingress = nullptr, *egress = nullptr;
+    };
+    static constexpr std::size_t kKept = 32;
+    using Kept = std::array<Rows, kKept>;
+    [[nodiscard]] Rows at(std::uint32_t number) const;
+    void set(std::uint32_t number, Rows to);
+
+    std::vector<Pair> rows{2};  // what workers read
+    // Keeps them. In parts, so that a list with one other entry costs little.
+    std::vector<std::shared_ptr<const Kept>> kept{};
     std::vector<std::uint32_t> free{};
   };
 
@@ -347,9 +367,9 @@ class PolicyTable {
 inline PolicyEnds PolicyTable::ends(const net::Address& from,
                                     const net::Address& to) const noexcept {
   const End source = end_of(from), destination = end_of(to);
-  const Rows* rows = rows_->rows.data();
-  const PolicyEnds ends{rows[source.rows].egress.get(), rows[destination.rows].ingress.get(),
-                        source.identity, destination.identity};
+  const RowList::Pair* rows = rows_->rows.data();
+  const PolicyEnds ends{rows[source.rows].egress, rows[destination.rows].ingress, source.identity,
+                        destination.identity};
   if (ends.egress != nullptr) ends.egress->prefetch();
   if (ends.ingress != nullptr) ends.ingress->prefetch();
   return ends;

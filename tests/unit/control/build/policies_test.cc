@@ -122,6 +122,26 @@ TEST_F(Policies, PoliciesAdd) {
   EXPECT_TRUE(in("10.2.0.2"));
   EXPECT_FALSE(in("10.2.0.3"));
 }
+// What rows know of a kind of pod stays when its last pod goes: its number may be given to another
+// kind only when they have forgotten it.
+TEST_F(Policies, KindsOfPodsThatAreGoneLeaveNothingToThoseWithTheirNumbers) {
+  apply("{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}");
+  const auto become = [&](const std::string& app, unsigned n) {
+    cluster.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: db, namespace: shop, labels: {app: " + app +
+        ", n: x" + std::to_string(n) +
+        "}}\nspec: {nodeName: n2, containers: [{name: c}]}\n"
+        "status: {podIPs: [{ip: 10.2.0.2}]}\n");
+  };
+  for (unsigned n = 0; n < 1500; ++n) {
+    become("db", n);
+    ASSERT_TRUE(in("10.2.0.2")) << n;
+  }
+  for (unsigned n = 0; n < 1500; ++n) {
+    become("cache", n);
+    ASSERT_FALSE(in("10.2.0.2")) << n;
+  }
+}
 TEST_F(Policies, PodSelectorAloneMeansThePolicysNamespace) {
   apply("{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}");
   EXPECT_TRUE(in("10.2.0.2"));
