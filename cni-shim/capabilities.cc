@@ -14,7 +14,6 @@ using nlohmann::json;
 
 // Those that runtimes fill in and that mean nothing to podwire, yet harm nobody.
 constexpr std::array kUnused = {"io.kubernetes.cri.pod-annotations", "aliases"};
-constexpr const char* kNoDevice = "has no meaning: a pod's port is no device of the node";
 
 Refused unsupported(const std::string& key, const json& value, const std::string& why) {
   return {Code::unsupported_field,
@@ -69,7 +68,7 @@ std::optional<Refused> read_one(const json& runtime, const std::string& key, boo
     read.text(kDeviceInfoCapability, path);
     if (error.empty() && !path.starts_with('/')) error = place + " is not an absolute path";
   } else if (key == "deviceID") {
-    if (value != "") return unsupported(place, value, kNoDevice);
+    read.text("deviceID", wishes.device);
   } else if (own_addresses && std::find(kUnused.begin(), kUnused.end(), key) == kUnused.end()) {
     return unsupported(place, value, "is of a capability that podwire-cni does not have");
   }
@@ -80,10 +79,10 @@ std::optional<Refused> read_one(const json& runtime, const std::string& key, boo
 }  // namespace
 
 std::optional<Refused> read_capabilities(const Configuration& config, Wishes& wishes) {
-  const auto device = config.all.find("deviceID");  // Multus writes it beside the others
-  if (device != config.all.end() && *device != "") {
-    return unsupported("deviceID", *device, kNoDevice);
-  }
+  std::string error;
+  detail::Reader read(config.all, "configuration", error);
+  read.text("deviceID", wishes.device);  // Multus writes it beside the others
+  if (!error.empty()) return Refused{Code::config, error};
   const auto runtime = config.all.find("runtimeConfig");
   if (runtime == config.all.end() || runtime->is_null()) return std::nullopt;
   if (!runtime->is_object()) return Refused{Code::config, "runtimeConfig: is not an object"};

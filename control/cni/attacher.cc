@@ -371,6 +371,11 @@ tl::expected<void, Reply> Attacher::choose_kind(const cni::Request& request, con
   const auto chosen = choose_port(wish, place);
   if (!chosen) return refuse(Code::config, chosen.error().message);
   fresh.kind = *chosen;
+  if (const std::string& device = request.wishes.device;
+      fresh.kind.kind == PortKind::tap && !device.empty()) {
+    return refuse(Code::unsupported_field,
+                  "deviceID: \"" + device + "\" has no meaning: a tap is no device of the node");
+  }
   if (const auto good = check_socket_place(fresh.kind); !good) {
     return refuse(Code::config, good.error().message);
   }

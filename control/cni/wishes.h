@@ -52,6 +52,9 @@ struct Wishes {
   std::vector<PortMapping> port_mappings;
   Bandwidth bandwidth;
   PortWish port;
+  // Of the node's, which the pod was given (capability deviceID): where ports that are no kernel
+  // interface are counted by a device plugin, it stands for one of them.
+  std::string device;
   bool operator==(const Wishes&) const = default;
 };
 
@@ -71,6 +74,7 @@ inline nlohmann::json to_json(const Bandwidth& b) {
 inline nlohmann::json to_json(const Wishes& w) {
   using nlohmann::json;
   json all{{"addresses", w.addresses}, {"delegated", w.delegated}, {"mac", w.mac}};
+  all["device"] = w.device;
   all["port"] = to_json(w.port);
   all["bandwidth"] = to_json(w.bandwidth);
   all["routes"] = all["portMappings"] = json::array();
@@ -229,6 +233,7 @@ inline Wishes read_wishes(const nlohmann::json& json, std::string& error) {
   read.texts("addresses", w.addresses);
   read.truth("delegated", w.delegated);
   read.text("mac", w.mac);
+  read.text("device", w.device);
   if (const auto* bandwidth = read.find("bandwidth")) {
     w.bandwidth = read_bandwidth(*bandwidth, "wishes.bandwidth", error);
   }

@@ -188,9 +188,7 @@ TEST_F(Shim, RefusesCapabilitiesThatItDoesNotHave) {
   refused(7, 7, "runtimeConfig: is not an object");
   refused({{"cgroupPath", "/x"}}, 2,
           "runtimeConfig.cgroupPath: \"/x\" is of a capability that podwire-cni does not have");
-  refused({{"deviceID", "0000:00:1f.6"}}, 2,
-          "runtimeConfig.deviceID: \"0000:00:1f.6\" has no meaning: a pod's port is no device of "
-          "the node");
+  refused({{"deviceID", 7}}, 7, "runtimeConfig.deviceID is not a string");
   refused({{"ips", "10.0.0.1"}}, 7, "runtimeConfig.ips is not a list");
   refused({{"ips", {7}}}, 7, "runtimeConfig.ips[0] is not a string");
   refused({{"mac", 7}}, 7, "runtimeConfig.mac is not a string");
@@ -207,7 +205,7 @@ TEST_F(Shim, RefusesCapabilitiesThatItDoesNotHave) {
           "runtimeConfig.bandwidth.ingressBurst \"10M\" is not a number from 0 to "
           "18446744073709551615");
   // What is harmless passes as far as podwired, which is not there.
-  refused({{"io.kubernetes.cri.pod-annotations", {{"a", "b"}}}, {"deviceID", ""}}, 11,
+  refused({{"io.kubernetes.cri.pod-annotations", {{"a", "b"}}}, {"deviceID", "fast-0"}}, 11,
           "podwired does not answer at " + run_dir() + "/cni.sock; is it running?");
 }
 

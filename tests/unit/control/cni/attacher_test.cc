@@ -621,6 +621,17 @@ TEST_F(AttacherTest, PortsWithoutAPeerAreNoDeadOnes) {
   expect_nothing_left();
 }
 
+TEST_F(AttacherTest, DeviceStandsForAPortThatIsNoKernelInterface) {
+  auto add = request("ADD");
+  add.wishes.device = "0:1f.6";
+  EXPECT_EQ(ask(add).message,
+            "deviceID: \"0:1f.6\" has no meaning: a tap is no device of the node");
+  expect_nothing_left();
+  EXPECT_EQ(ask(add).code, Code::unsupported_field);
+  add.wishes.port.kind = "memif";
+  EXPECT_EQ(ask(add).code, Code::ok);
+}
+
 TEST_F(AttacherTest, AbstractSocketIsOnePortsInItsNamespace) {
   auto add = request("ADD");
   add.wishes.port.kind = "memif";
