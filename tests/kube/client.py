@@ -26,6 +26,7 @@ GROUPS = {  # kind -> where the API server keeps it
                      "IPAMBlock", "IPAMHandle", "IPAMConfig", "IPReservation"),
                     "/apis/crd.projectcalico.org/v1"),
     "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2",
+    "NetworkAttachmentDefinition": "/apis/k8s.cni.cncf.io/v1",
 }
 CLUSTER_SCOPED = {"Namespace", "Node", "ServiceCIDR", "ClusterRole", "ClusterRoleBinding",
                   "CustomResourceDefinition", "IPPool", "BGPConfiguration", "BGPPeer", "BGPFilter",
@@ -35,6 +36,8 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 def plural(kind):
+    if kind == "NetworkAttachmentDefinition":
+        return "network-attachment-definitions"
     name = kind.lower()
     if name.endswith("y"):
         return name[:-1] + "ies"

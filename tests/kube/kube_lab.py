@@ -16,7 +16,7 @@ import checks
 import lab
 import netns
 import yaml
-from client import ApiError, GROUPS, plural
+from client import ApiError, CLUSTER_SCOPED, GROUPS, plural
 from cluster import ADDRESS, PORT
 from proxy import Proxy
 
@@ -37,7 +37,7 @@ def definition(kind):
                      # Kubernetes' own groups are for those whose API was reviewed.
                      "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"}},
         "spec": {
-            "group": group, "scope": "Cluster",
+            "group": group, "scope": "Cluster" if kind in CLUSTER_SCOPED else "Namespaced",
             "names": {"kind": kind, "plural": plural(kind), "singular": kind.lower()},
             "versions": [{
                 "name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
