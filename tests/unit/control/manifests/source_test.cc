@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-std::string pod(const std::string& name, const std::string& app = "a") {
+std::string pod_text(const std::string& name, const std::string& app = "a") {
   return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", labels: {app: " + app +
          "}}\n";
 }
@@ -80,7 +80,7 @@ class SourceTest : public testing::Test, protected ObjectSink {
 };
 
 TEST_F(SourceTest, DeliversWhatIsThereAndThenSaysSynced) {
-  write("a.yaml", pod("x") + pod("y"));
+  write("a.yaml", pod_text("x") + pod_text("y"));
   write("b.json", R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"z"}})");
   write("notes.txt", "kind: [");
   write(".hidden.yaml", "kind: [");
@@ -99,11 +99,11 @@ TEST_F(SourceTest, AnEmptyFolderIsComplete) {
 
 TEST_F(SourceTest, PicksUpWritesRenamesAndDeletions) {
   start();
-  write("a.yaml", pod("x"));
+  write("a.yaml", pod_text("x"));
   ASSERT_TRUE(wait_for_app("x", "a"));
-  write("a.yaml", pod("x", "b"));
+  write("a.yaml", pod_text("x", "b"));
   ASSERT_TRUE(wait_for_app("x", "b"));
-  write(".a.yaml.new", pod("x", "c"));
+  write(".a.yaml.new", pod_text("x", "c"));
   fs::rename(folder / ".a.yaml.new", folder / "a.yaml");
   ASSERT_TRUE(wait_for_app("x", "c"));
   fs::remove(folder / "a.yaml");
@@ -114,8 +114,8 @@ TEST_F(SourceTest, PicksUpWritesRenamesAndDeletions) {
 TEST_F(SourceTest, DoesNotReadAFileBeforeItIsClosed) {
   start();
   std::ofstream slow(folder / "a.yaml");
-  slow << pod("x") << "---\nkind: [" << std::flush;
-  write("b.yaml", pod("y"));
+  slow << pod_text("x") << "---\nkind: [" << std::flush;
+  write("b.yaml", pod_text("y"));
   ASSERT_TRUE(wait_for_app("y", "a"));
   EXPECT_TRUE(told.empty());
   EXPECT_FALSE(store.pods.contains("default/x"));
@@ -125,14 +125,14 @@ TEST_F(SourceTest, DoesNotReadAFileBeforeItIsClosed) {
 }
 
 TEST_F(SourceTest, ASyntaxErrorKeepsTheLastGoodStateUntilItIsCorrected) {
-  write("a.yaml", pod("x") + pod("y"));
+  write("a.yaml", pod_text("x") + pod_text("y"));
   start();
-  write("a.yaml", pod("x", "b") + "---\nkind: Pod\nmetadata: {name: y\n");
+  write("a.yaml", pod_text("x", "b") + "---\nkind: Pod\nmetadata: {name: y\n");
   ASSERT_TRUE(wait_for([&] { return !told.empty(); }));
   EXPECT_TRUE(told[0].starts_with("a.yaml:")) << told[0];
   EXPECT_TRUE(store.pods.contains("default/y"));
   ASSERT_TRUE(wait_for_app("x", "b"));
-  write("a.yaml", pod("x", "c"));
+  write("a.yaml", pod_text("x", "c"));
   ASSERT_TRUE(wait_for([&] { return told.empty(); }));
   ASSERT_TRUE(wait_for_app("x", "c"));
   EXPECT_FALSE(store.pods.contains("default/y"));
@@ -142,7 +142,7 @@ TEST_F(SourceTest, ASyntaxErrorKeepsTheLastGoodStateUntilItIsCorrected) {
 TEST_F(SourceTest, FollowsASwappedConfigMap) {
   const auto fill = [&](const char* version, const std::string& app) {
     fs::create_directory(folder / version);
-    std::ofstream(folder / version / "a.yaml") << pod("x", app);
+    std::ofstream(folder / version / "a.yaml") << pod_text("x", app);
   };
   fill("..1", "a");
   fs::create_directory_symlink("..1", folder / "..data");
@@ -158,7 +158,7 @@ TEST_F(SourceTest, FollowsASwappedConfigMap) {
 }
 
 TEST_F(SourceTest, ReadsLinksAndSaysWhenTheyLeadNowhere) {
-  std::ofstream(root / "target.yaml") << pod("x");
+  std::ofstream(root / "target.yaml") << pod_text("x");
   start();
   fs::create_symlink(root / "target.yaml", folder / "a.yaml");
   ASSERT_TRUE(wait_for_app("x", "a"));
@@ -167,7 +167,7 @@ TEST_F(SourceTest, ReadsLinksAndSaysWhenTheyLeadNowhere) {
   EXPECT_EQ(told[0], "a.yaml: cannot be read: No such file or directory");
   EXPECT_TRUE(store.pods.contains("default/x"));
   fs::create_hard_link(folder / "a.yaml", folder / "..x");
-  std::ofstream(root / "target.yaml") << pod("x", "b");
+  std::ofstream(root / "target.yaml") << pod_text("x", "b");
   ASSERT_TRUE(wait_for_app("x", "b"));
   EXPECT_TRUE(told.empty());
 }
@@ -180,20 +180,20 @@ TEST_F(SourceTest, WaitsForAFolderThatIsNotThereYet) {
             "manifests: " + folder.string() + " cannot be watched: No such file or directory");
   EXPECT_EQ(synced_count, 0);
   fs::create_directory(folder);
-  write("a.yaml", pod("x"));
+  write("a.yaml", pod_text("x"));
   ASSERT_TRUE(wait_for_app("x", "a"));
   EXPECT_EQ(healthy, true);
   EXPECT_EQ(synced_count, 1);
 }
 
 TEST_F(SourceTest, KeepsItsObjectsWhileTheFolderIsAway) {
-  write("a.yaml", pod("x"));
+  write("a.yaml", pod_text("x"));
   start();
   fs::rename(folder, root / "away");
   ASSERT_TRUE(wait_for([&] { return healthy == false; }));
   EXPECT_TRUE(store.pods.contains("default/x"));
   fs::create_directory(folder);
-  write("b.yaml", pod("y"));
+  write("b.yaml", pod_text("y"));
   ASSERT_TRUE(wait_for_app("y", "a"));
   EXPECT_FALSE(store.pods.contains("default/x"));
   EXPECT_EQ(healthy, true);
