@@ -89,12 +89,8 @@ Subject judge_portions(const tables::PolicyTable& table, Window& window) {
             std::array<tables::PolicyEnds, kPortion> ends;
             for (unsigned at = 0; at < kWindow; at += kPortion) {
               const auto* questions = window.now().data() + at;
-              for (unsigned n = 0; n < kPortion; ++n) {
-                table.prefetch(questions[n].source, questions[n].destination);
-              }
               for (unsigned n = 0; n < kPortion; ++n)
                 ends[n] = table.ends(questions[n].source, questions[n].destination);
-              for (const auto& two : ends) tables::PolicyTable::prefetch(two);
               for (unsigned n = 0; n < kPortion; ++n) {
                 allowed += tables::PolicyTable::judge(questions[n], ends[n]).allowed;
               }

@@ -71,18 +71,8 @@ Verdict judge_again(Packet& p, Worker& w) {
 }  // namespace
 
 void Policy::seek(Packet& p, Worker& w) noexcept {
-  const Admission& a = w.admissions[p.admission];
-  if (!a.judge_again) w.snapshot->policies->prefetch(a.source, a.new_destination);
-}
-
-void Policy::find(Packet& p, Worker& w) noexcept {
   Admission& a = w.admissions[p.admission];
   if (!a.judge_again) a.policy_ends = w.snapshot->policies->ends(a.source, a.new_destination);
-}
-
-void Policy::reach(Packet& p, Worker& w) noexcept {
-  const Admission& a = w.admissions[p.admission];
-  if (!a.judge_again) tables::PolicyTable::prefetch(a.policy_ends);
 }
 
 Verdict Policy::decide(Packet& p, Worker& w) noexcept {

@@ -14,10 +14,8 @@ namespace podwire::stages {
 struct Policy {
   static constexpr std::string_view name = "policy";
   // For packets whose Service has made its choice in steps.
-  static void seek(Packet& p, Worker& w) noexcept;   // both addresses
-  static void find(Packet& p, Worker& w) noexcept;   // their rows
-  static void reach(Packet& p, Worker& w) noexcept;  // what the rows say of each other
-  static constexpr std::array<Step, 3> steps{seek, find, reach};
+  static void seek(Packet& p, Worker& w) noexcept;
+  static constexpr std::array<Step, 1> steps{seek};
   static Verdict decide(Packet& p, Worker& w) noexcept;
 };
 

@@ -169,7 +169,6 @@ typename F::Key likely_reply(const Packet& p, const Admission& a) {
 
 void Service::seek(Packet& p, Worker& w) noexcept {
   if (w.admissions[p.admission].judge_again) return;
-  w.snapshot->services->prefetch(p.destination_address(), p.destination_port, p.protocol);
   by_family(p,
             [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(p.hash, true); });
 }
@@ -206,7 +205,6 @@ void Service::choose(Packet& p, Worker& w) noexcept {
   by_family(p, [&]<typename F>(F) {
     auto& map = w.shared.flows->template map<F>();
     a.reply_hash = map.hash(likely_reply<F>(p, a));
-    map.prefetch(a.reply_hash);
   });
 }
 

@@ -92,13 +92,13 @@ bool PolicyRow::same_answers(const PolicyRow& other) const {
   return true;
 }
 
-PolicyRowBuilder::PolicyRowBuilder(std::uint32_t policy) : row_(std::make_shared<PolicyRow>()) {
+PolicyRowBuilder::PolicyRowBuilder(std::uint32_t policy) : row_(make_in_huge_pages<PolicyRow>()) {
   row_->policy_ = policy;
   row_->origins_ = std::make_shared<const PolicyRow::Origins>();
 }
 
 PolicyRowBuilder::PolicyRowBuilder(const PolicyRow& row)
-    : row_(std::make_shared<PolicyRow>(row)), is_copy_(true) {
+    : row_(make_in_huge_pages<PolicyRow>(row)), is_copy_(true) {
   // Of the rules only their bits are needed from here on.
   for (const PolicyRow::Tier& tier : row_->tiers_) {
     for (unsigned bit = tier.first_word * kWordBits; bit < tier.last_bit; ++bit) {
@@ -159,12 +159,12 @@ void PolicyRowBuilder::set_peer(IdentityId identity, std::span<const unsigned> r
   // A chunk that nobody else holds was made by this builder and may be written on.
   std::shared_ptr<PolicyRow::Chunk> chunk;
   if (slot == nullptr) {
-    chunk = std::make_shared<PolicyRow::Chunk>();
+    chunk = make_in_huge_pages<PolicyRow::Chunk>();
     chunk->allowed.fill(row_->allowed_to_any_);
   } else if (slot.use_count() == 1) {
     chunk = std::const_pointer_cast<PolicyRow::Chunk>(slot);
   } else {
-    chunk = std::make_shared<PolicyRow::Chunk>(*slot);
+    chunk = make_in_huge_pages<PolicyRow::Chunk>(*slot);
   }
   chunk->mask[identity % PolicyRow::kChunk] = number;
   chunk->allowed[identity % PolicyRow::kChunk] = allowed_by(number);

@@ -29,6 +29,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/tables/huge_pages.h"
 #include "dataplane/tables/lpm.h"
 #include "dataplane/tables/policies.h"
 #include "dataplane/tables/sharded_map.h"
@@ -72,12 +73,11 @@ class alignas(64) PolicyRow {
   // and one AND for each 64 rules.
   [[nodiscard]] bool allows(IdentityId peer, std::uint8_t protocol,
                             std::uint16_t port) const noexcept;
-  // The lines that allows() reads: the row's own, then what the peer's identity leads to.
+  // The row's own lines that allows() reads.
   void prefetch() const noexcept {
     __builtin_prefetch(this);
     __builtin_prefetch(&begins_);
   }
-  void prefetch(IdentityId peer) const noexcept;
   // The policy to name when the answer is no because no rule allows it.
   [[nodiscard]] std::uint32_t policy() const noexcept { return policy_; }
   // The policy to name when the answer to this is no: the one that denies, or policy().
@@ -156,7 +156,8 @@ class alignas(64) PolicyRow {
                                     const std::uint64_t* by_port) const noexcept;
 
   // What allows() reads first, in two lines.
-  std::vector<std::shared_ptr<const Chunk>> chunks_;
+  std::vector<std::shared_ptr<const Chunk>, HugePageAllocator<std::shared_ptr<const Chunk>>>
+      chunks_;
   std::uint16_t allowed_to_any_ = 0;  // as Chunk::allowed
   bool few_intervals_ = true;         // else Chunk::allowed says nothing
   std::uint32_t policy_ = 0;
@@ -175,10 +176,6 @@ class alignas(64) PolicyRow {
 inline std::uint32_t PolicyRow::peer_mask(IdentityId peer) const noexcept {
   const Chunk* chunk = chunk_of(peer);
   return chunk == nullptr ? 0 : chunk->mask[peer % kChunk];
-}
-
-inline void PolicyRow::prefetch(IdentityId peer) const noexcept {
-  if (const Chunk* chunk = chunk_of(peer)) __builtin_prefetch(&chunk->allowed[peer % kChunk]);
 }
 
 inline bool PolicyRow::allows(IdentityId peer, std::uint8_t protocol,
@@ -259,17 +256,8 @@ class PolicyTable {
   [[nodiscard]] PolicyAnswer judge(const PolicyQuestion& question) const noexcept {
     return judge(question, ends(question.source, question.destination));
   }
-  // The same in steps, so that a batch overlaps its cache misses: each prefetches what the next
-  // reads.
-  void prefetch(const net::Address& source, const net::Address& destination) const noexcept {
-    blocks_.prefetch(block_of(source));
-    blocks_.prefetch(block_of(destination));
-  }
+  // The same in steps: ends() prefetches what judge() reads first.
   [[nodiscard]] PolicyEnds ends(const net::Address& from, const net::Address& to) const noexcept;
-  static void prefetch(const PolicyEnds& ends) noexcept {
-    if (ends.egress != nullptr) ends.egress->prefetch(ends.destination);
-    if (ends.ingress != nullptr) ends.ingress->prefetch(ends.source);
-  }
   [[nodiscard]] static PolicyAnswer judge(const PolicyQuestion& question,
                                           const PolicyEnds& ends) noexcept;
 

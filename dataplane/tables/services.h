@@ -71,10 +71,6 @@ struct ServiceTable {
   // Null when no Service is concerned. Worker threads; no allocation.
   [[nodiscard]] const Frontend* find(const net::Address& destination, net::be16 port,
                                      std::uint8_t protocol) const noexcept;
-  void prefetch(const net::Address& destination, net::be16 port,
-                std::uint8_t protocol) const noexcept {
-    frontends.prefetch({destination, port, protocol});
-  }
   [[nodiscard]] bool is_cluster_ip(const net::Address& address) const noexcept {
     return cluster_ips.find(address) != nullptr;
   }

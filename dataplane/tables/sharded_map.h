@@ -9,10 +9,11 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <utility>
 #include <vector>
+
+#include "dataplane/tables/huge_pages.h"
 
 namespace podwire::tables {
 
@@ -32,13 +33,6 @@ class ShardedMap {
       const Entry& entry = shard->entries()[place - 1];
       if (entry.first == key) return &entry.second;
     }
-  }
-  // The first lines that find() will read.
-  void prefetch(const Key& key) const noexcept {
-    const auto* shard = shards_[mix(Hash{}(key)) % Shards].get();
-    if (shard == nullptr) return;
-    __builtin_prefetch(shard);
-    __builtin_prefetch(reinterpret_cast<const std::uint8_t*>(shard) + 64);
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -84,7 +78,7 @@ class ShardedMap {
     [[nodiscard]] static std::shared_ptr<const Shard> make(std::vector<Entry> from) {
       const auto count = static_cast<std::uint32_t>(from.size());
       const std::uint32_t places = std::bit_ceil(count * 2);
-      void* memory = ::operator new(entries_at(places) + count * sizeof(Entry), kAlignment);
+      void* memory = allocate_in_huge_pages(bytes(places, count), kAlignment);
       auto* shard = new (memory) Shard{places - 1, count};
       std::fill_n(shard->places(), places, 0U);
       std::uninitialized_move(from.begin(), from.end(), shard->entries());
@@ -95,7 +89,8 @@ class ShardedMap {
       }
       return {shard, [](const Shard* old) {
                 std::destroy_n(old->entries(), old->count);
-                ::operator delete(const_cast<Shard*>(old), kAlignment);
+                free_in_huge_pages(const_cast<Shard*>(old), bytes(old->mask + 1, old->count),
+                                   kAlignment);
               }};
     }
     [[nodiscard]] std::uint32_t* places() const noexcept {
@@ -107,7 +102,10 @@ class ShardedMap {
     [[nodiscard]] std::span<const Entry> all() const noexcept { return {entries(), count}; }
 
    private:
-    static constexpr std::align_val_t kAlignment{64};
+    static constexpr std::size_t kAlignment = 64;
+    static std::size_t bytes(std::uint32_t places, std::uint32_t count) noexcept {
+      return entries_at(places) + count * sizeof(Entry);
+    }
     static std::size_t entries_at(std::uint32_t places) noexcept {
       const std::size_t end = sizeof(Shard) + places * sizeof(std::uint32_t);
       return (end + alignof(Shard) - 1) / alignof(Shard) * alignof(Shard);
