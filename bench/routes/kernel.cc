@@ -67,7 +67,8 @@ struct Followed {
   routes::Mirror mirror;
   RouteNode node;
 
-  explicit Followed(std::size_t limit) : mirror(io, "podwire0", limit, [this] { told = true; }) {}
+  explicit Followed(std::size_t limit)
+      : mirror(io, {.name = "podwire0"}, limit, [this] { told = true; }) {}
   void build(bool others) { node.build(mirror.state(), others); }
   // Lets events in, and builds whenever there is something to build, until the condition holds.
   template <typename Condition>
