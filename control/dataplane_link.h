@@ -82,7 +82,9 @@ class DataplaneLink {
   [[nodiscard]] virtual std::uint64_t cycles_per_second() = 0;
   virtual std::vector<observe::FlowRow> flows(
       std::size_t limit, const std::function<bool(const observe::FlowRow&)>& wanted) = 0;
-  virtual std::size_t erase_flows(const std::function<bool(const observe::FlowRow&)>& ends) = 0;
+  // Some thousand flows from the cursor on; moves it.
+  virtual void erase_flows(observe::FlowCursor& at,
+                           const std::function<bool(const observe::FlowRow&)>& ends) = 0;
   struct TableFill {
     const char* table;  // "flows_v4", "flows_v6", "packet_buffers", "large_buffers"
     std::uint64_t used = 0, limit = 0;

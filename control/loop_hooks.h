@@ -5,6 +5,8 @@
 #include <chrono>
 #include <functional>
 
+#include "dataplane/observe/flow_row.h"
+
 namespace podwire::control {
 
 struct LoopHooks {
@@ -15,6 +17,10 @@ struct LoopHooks {
   std::function<void(std::function<void()>)> when_in_force;
   // Calls back once, after so long; not after the loop has stopped.
   std::function<void(std::chrono::milliseconds, std::function<void()>)> later = nullptr;
+  // Ends the flows of which the first is true, then calls the second, once and not before this
+  // returns; not after the loop has stopped.
+  std::function<void(std::function<bool(const observe::FlowRow&)>, std::function<void()>)>
+      end_flows = nullptr;
   // Runs the first on another thread, then the second on this one; not after the loop has stopped.
   // Null: both at once, on this one.
   std::function<void(std::function<void()>, std::function<void()>)> elsewhere = nullptr;

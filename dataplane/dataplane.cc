@@ -208,8 +208,9 @@ std::vector<observe::FlowRow> Dataplane::flows(
   return shared_->flows->rows(now_seconds(), limit, wanted);
 }
 
-std::size_t Dataplane::erase_flows(const std::function<bool(const observe::FlowRow&)>& ends) {
-  return shared_->flows->erase_if(now_seconds(), ends);
+void Dataplane::erase_flows(observe::FlowCursor& at,
+                            const std::function<bool(const observe::FlowRow&)>& ends) {
+  shared_->flows->erase_if(now_seconds(), at, ends);
 }
 
 std::array<Dataplane::Fill, 4> Dataplane::fills() const {

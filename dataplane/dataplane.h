@@ -53,7 +53,8 @@ class Dataplane {
   [[nodiscard]] std::uint64_t cycles_per_second() const { return shared_->cycles_per_second; }
   std::vector<observe::FlowRow> flows(std::size_t limit,
                                       const std::function<bool(const observe::FlowRow&)>& wanted);
-  std::size_t erase_flows(const std::function<bool(const observe::FlowRow&)>& ends);
+  void erase_flows(observe::FlowCursor& at,
+                   const std::function<bool(const observe::FlowRow&)>& ends);
   struct Fill {
     const char* table;
     std::uint64_t used, limit;

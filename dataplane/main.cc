@@ -74,8 +74,9 @@ class Link final : public control::DataplaneLink {
       std::size_t limit, const std::function<bool(const observe::FlowRow&)>& wanted) override {
     return dataplane_.flows(limit, wanted);
   }
-  std::size_t erase_flows(const std::function<bool(const observe::FlowRow&)>& ends) override {
-    return dataplane_.erase_flows(ends);
+  void erase_flows(observe::FlowCursor& at,
+                   const std::function<bool(const observe::FlowRow&)>& ends) override {
+    dataplane_.erase_flows(at, ends);
   }
   std::vector<TableFill> fills() override {
     std::vector<TableFill> fills;

@@ -632,9 +632,11 @@ void Attacher::forget(const Name& name, const Done& done) {
   hooks_.attachments_changed();
   // Only when no worker sees the port may its address become somebody else's.
   when_in_force([this, attachment, done] {
-    state_.dataplane.erase_flows(
-        [&](const observe::FlowRow& row) { return touches(row, attachment->ips); });
-    end_port(attachment, [this, attachment, done] { finish_forgetting(*attachment, done); });
+    hooks_.end_flows(
+        [attachment](const observe::FlowRow& row) { return touches(row, attachment->ips); },
+        [this, attachment, done] {
+          end_port(attachment, [this, attachment, done] { finish_forgetting(*attachment, done); });
+        });
   });
 }
 

@@ -45,7 +45,8 @@ Publisher::Publisher(boost::asio::io_context& io, State& state, StoreWriter& sto
       build_timer_(io),
       force_timer_(io),
       sweep_timer_(io),
-      builder_(state.config) {}
+      builder_(state.config),
+      sweeps_(io, state.dataplane) {}
 
 // A single change is built at once. In a burst the next build waits: the control thread has at
 // least as much time for all else as it builds.
@@ -83,7 +84,11 @@ LoopHooks Publisher::hooks() {
   return {.attachments_changed = [this] { attachments_changed(); },
           .when_in_force = [this](std::function<void()> told) { when_in_force(std::move(told)); },
           .later = [this](std::chrono::milliseconds time,
-                          std::function<void()> told) { later(time, std::move(told)); }};
+                          std::function<void()> told) { later(time, std::move(told)); },
+          .end_flows =
+              [this](FlowSweeps::Ends ends, std::function<void()> then) {
+                sweeps_.add(std::move(ends), [then = std::move(then)](std::size_t) { then(); });
+              }};
 }
 
 void Publisher::later(std::chrono::milliseconds time, std::function<void()> told) {
@@ -175,37 +180,36 @@ void Publisher::watch_for_force() {
 void Publisher::reached_force() {
   state_.sync.in_force();
   const InForce reached = std::exchange(next_force_, {});
-  for (const auto& stale : reached.stale_flows) {
-    const auto begin = Clock::now();
-    const std::size_t ended = state_.dataplane.erase_flows(stale);
-    state_.sync.ended_flows(ended, Clock::now() - begin);
-    if (ended > 0) log(LogLevel::debug, "ended stale flows", "flows=" + std::to_string(ended));
-  }
+  for (const auto& stale : reached.stale_flows) end_stale(stale);
   if (reached.policy_moved) sweep_denied_later();
   for (const auto& told : reached.waiting) told();
 }
 
-// Policy may change all the time, and the table of flows be large: between two sweeps there is more
-// time than one takes.
+void Publisher::end_stale(const FlowSweeps::Ends& stale) {
+  sweeps_.add(stale, [this, begin = Clock::now()](std::size_t ended) {
+    state_.sync.ended_flows(ended, Clock::now() - begin);
+    if (ended > 0) log(LogLevel::debug, "ended stale flows", "flows=" + std::to_string(ended));
+  });
+}
+
 void Publisher::sweep_denied_later() {
   if (std::exchange(sweep_due_, true)) {
     sweep_again_ = true;
     return;
   }
-  sweep_timer_.expires_after(std::max<Clock::duration>(kIdleFor, 3 * sweep_time_));
+  sweep_timer_.expires_after(kIdleFor);
   sweep_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopped_) sweep_denied();
   });
 }
 
 void Publisher::sweep_denied() {
-  sweep_due_ = false;
-  const auto begin = Clock::now();
-  const std::size_t ended = state_.dataplane.erase_flows(denied_flows(*state_.snapshot));
-  sweep_time_ = Clock::now() - begin;
-  if (ended > 0)
-    log(LogLevel::info, "ended idle flows that policy forbids", "flows=" + std::to_string(ended));
-  if (std::exchange(sweep_again_, false)) sweep_denied_later();
+  sweeps_.add(denied_flows(*state_.snapshot), [this](std::size_t ended) {
+    if (ended > 0)
+      log(LogLevel::info, "ended idle flows that policy forbids", "flows=" + std::to_string(ended));
+    sweep_due_ = false;
+    if (std::exchange(sweep_again_, false)) sweep_denied_later();
+  });
 }
 
 void Publisher::stop() {

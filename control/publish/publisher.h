@@ -13,6 +13,7 @@
 #include "control/change_log.h"
 #include "control/loop_hooks.h"
 #include "control/object_source.h"
+#include "control/publish/flow_sweeps.h"
 #include "control/state.h"
 #include "control/store_writer.h"
 
@@ -47,7 +48,7 @@ class Publisher {
  private:
   struct InForce {
     std::vector<std::function<void()>> waiting;
-    std::vector<std::function<bool(const observe::FlowRow&)>> stale_flows;
+    std::vector<FlowSweeps::Ends> stale_flows;
     bool policy_moved = false;
   };
 
@@ -56,6 +57,7 @@ class Publisher {
   void publish(const Changes& changes, build::Built built);
   void watch_for_force();
   void reached_force();
+  void end_stale(const FlowSweeps::Ends& stale);
   void sweep_denied_later();
   void sweep_denied();
 
@@ -65,6 +67,7 @@ class Publisher {
   const Published published_;
   boost::asio::steady_timer build_timer_, force_timer_, sweep_timer_;
   build::Builder builder_;
+  FlowSweeps sweeps_;
   ChangeLog problems_;
   ObjectSource* source_ = nullptr;
 
@@ -76,7 +79,6 @@ class Publisher {
   bool force_watched_ = false;
   std::uint32_t policy_generation_ = 0;  // of the last publication; 0: there was none
   bool sweep_due_ = false, sweep_again_ = false;
-  std::chrono::steady_clock::duration sweep_time_{};  // what the last one took
   bool stopped_ = false;
 };
 

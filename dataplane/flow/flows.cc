@@ -73,12 +73,17 @@ unsigned Flows::sweep(unsigned worker, unsigned workers, std::uint32_t now_secon
 }
 
 template <typename F, typename Visit>
+void Flows::visit_some(FlowMap<F>& map, std::uint32_t first, Visit&& visit) {
+  const tables::Quiescence::ControlReader reading(quiescence_);
+  map.for_each(first, kGroupsAtATime, [&](SlotId, Flow<F>& flow) { visit(map, flow); });
+}
+
+template <typename F, typename Visit>
 void Flows::visit(FlowMap<F>& map, Visit&& visit) {
   bool more = true;
   for (std::uint32_t first = 0; more && first < map.groups(); first += kGroupsAtATime) {
-    const tables::Quiescence::ControlReader reading(quiescence_);
-    map.for_each(first, kGroupsAtATime, [&](SlotId, Flow<F>& flow) {
-      if (more) more = visit(map, flow);
+    visit_some(map, first, [&](auto& in, auto& flow) {
+      if (more) more = visit(in, flow);
     });
   }
 }
@@ -98,16 +103,18 @@ std::vector<observe::FlowRow> Flows::rows(
   return rows;
 }
 
-std::size_t Flows::erase_if(std::uint32_t now_seconds,
-                            const std::function<bool(const observe::FlowRow&)>& ends) {
-  std::size_t erased = 0;
-  const auto judge = [&](auto& map, auto& flow) {
-    if (ends(row_of(map, flow, now_seconds)) && map.erase(flow)) ++erased;
-    return true;
+void Flows::erase_if(std::uint32_t now_seconds, observe::FlowCursor& at,
+                     const std::function<bool(const observe::FlowRow&)>& ends) {
+  const auto go_on = [&](auto& map) {
+    visit_some(map, at.group, [&](auto& in, auto& flow) {
+      if (ends(row_of(in, flow, now_seconds))) (void)in.erase(flow);
+    });
+    at.group += kGroupsAtATime;
+    return at.group < map.groups();
   };
-  visit(v4, judge);
-  visit(v6, judge);
-  return erased;
+  const bool is_v4 = at.family == net::Family::v4;
+  if (is_v4 ? go_on(v4) : go_on(v6)) return;
+  at = {.family = net::Family::v6, .group = 0, .at_end = !is_v4};
 }
 
 }  // namespace podwire::flow

@@ -31,13 +31,13 @@ class Flows {
   // Returns how many connections expired.
   unsigned sweep(unsigned worker, unsigned workers, std::uint32_t now_seconds) noexcept;
 
-  // Control thread. Rows of connections, at most `limit`, IPv4's first; and erasing those for which
-  // `ends` is true (UDP clean-up, pod deletion). Neither stops a worker. Returns how many were
-  // erased.
+  // Control thread. Rows of connections, at most `limit`, IPv4's first. Stops no worker.
   std::vector<observe::FlowRow> rows(std::uint32_t now_seconds, std::size_t limit,
                                      const std::function<bool(const observe::FlowRow&)>& wanted);
-  std::size_t erase_if(std::uint32_t now_seconds,
-                       const std::function<bool(const observe::FlowRow&)>& ends);
+  // Control thread. Erases those of some thousand connections from the cursor on for which `ends`
+  // is true (UDP clean-up, pod deletion), and moves it. Stops no worker.
+  void erase_if(std::uint32_t now_seconds, observe::FlowCursor& at,
+                const std::function<bool(const observe::FlowRow&)>& ends);
 
  private:
   // How many groups a worker looks at in one round: so many that its rounds of the last second
@@ -57,6 +57,8 @@ class Flows {
   // slots go on being reused.
   template <typename F, typename Visit>
   void visit(FlowMap<F>& map, Visit&& visit);
+  template <typename F, typename Visit>
+  void visit_some(FlowMap<F>& map, std::uint32_t first, Visit&& visit);
 
   tables::Quiescence& quiescence_;
   std::array<Pace, kWorkers> paces_;

@@ -19,4 +19,11 @@ struct FlowRow {
   std::uint32_t service_id = 0;  // 0: none
 };
 
+// Where a walk over all flows has come to. One that has not begun is {}.
+struct FlowCursor {
+  net::Family family = net::Family::v4;  // IPv4's come first
+  std::uint32_t group = 0;
+  bool at_end = false;
+};
+
 }  // namespace podwire::observe

@@ -80,8 +80,10 @@ class FakeDataplane : public DataplaneLink {
     }
     return found;
   }
-  std::size_t erase_flows(const std::function<bool(const observe::FlowRow&)>& ends) override {
-    return std::erase_if(rows, ends);
+  void erase_flows(observe::FlowCursor& at,
+                   const std::function<bool(const observe::FlowRow&)>& ends) override {
+    std::erase_if(rows, ends);
+    at.at_end = true;
   }
   [[nodiscard]] std::vector<TableFill> fills() override { return {{"flows_v4", 7, 1024}}; }
 
@@ -139,8 +141,15 @@ class Bench {
   }
 
   LoopHooks hooks() {
-    return {[this] { changed = true; },
-            [this](std::function<void()> call) { waiting.push_back(std::move(call)); }};
+    return {
+        .attachments_changed = [this] { changed = true; },
+        .when_in_force = [this](std::function<void()> call) { waiting.push_back(std::move(call)); },
+        .end_flows =
+            [this](const std::function<bool(const observe::FlowRow&)>& ends,
+                   const std::function<void()>& then) {
+              std::erase_if(dataplane.rows, ends);
+              then();
+            }};
   }
 
   // What the loop does: a snapshot with every attachment's port, then those who wait.
