@@ -192,19 +192,22 @@ void Publisher::end_stale(const FlowSweeps::Ends& stale) {
   });
 }
 
+// Policy may change all the time, and the table of flows be large: between two sweeps there is more
+// time than one takes.
 void Publisher::sweep_denied_later() {
   if (std::exchange(sweep_due_, true)) {
     sweep_again_ = true;
     return;
   }
-  sweep_timer_.expires_after(kIdleFor);
+  sweep_timer_.expires_after(std::max<Clock::duration>(kIdleFor, 3 * sweep_time_));
   sweep_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopped_) sweep_denied();
   });
 }
 
 void Publisher::sweep_denied() {
-  sweeps_.add(denied_flows(*state_.snapshot), [this](std::size_t ended) {
+  sweeps_.add(denied_flows(*state_.snapshot), [this, begin = Clock::now()](std::size_t ended) {
+    sweep_time_ = Clock::now() - begin;
     if (ended > 0)
       log(LogLevel::info, "ended idle flows that policy forbids", "flows=" + std::to_string(ended));
     sweep_due_ = false;

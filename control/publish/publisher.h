@@ -79,6 +79,7 @@ class Publisher {
   bool force_watched_ = false;
   std::uint32_t policy_generation_ = 0;  // of the last publication; 0: there was none
   bool sweep_due_ = false, sweep_again_ = false;
+  std::chrono::steady_clock::duration sweep_time_{};  // what the last one took
   bool stopped_ = false;
 };
 

@@ -40,7 +40,10 @@ class Pages {
   struct Free {
     Free* next;
   };
-  static std::size_t lines_of(std::size_t bytes) { return (bytes + kLine - 1) / kLine; }
+  // One at least: a piece of no bytes is freed by writing on it, too.
+  static std::size_t lines_of(std::size_t bytes) {
+    return bytes == 0 ? 1 : (bytes - 1) / kLine + 1;
+  }
 
   void map() {
     void* const memory = ::mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE,
