@@ -78,6 +78,19 @@ class Test:
             self.askers[pod] = testpmd.Asker(self.n.pods[pod])
         return self.askers[pod]
 
+    def back_by_itself(self, container, interface, address, port):
+        """Waits until the peer echoes again after podwired's death. DPDK's memif server (22.11)
+        unmaps its client's memory while its worker may read it, and dies of that one time in
+        thirty; then it is started anew, as its kubelet would."""
+        process = self.peers[container, interface]
+        netns.wait_until(lambda: self.ask("a", address, port) or process.poll() is not None, 40,
+                         f"{container}/{interface} is back")
+        if process.poll() is not None:
+            assert process.returncode == -signal.SIGSEGV, process.returncode
+            print(f"{container}/{interface}: dpdk-testpmd fell over podwired's death")
+            self.start_peer(container, interface)
+        self.echoes(address, port)
+
     def ask(self, pod, address, port, wait_s=1.0):
         return self.asker(pod).ask(address, port, wait_s)
 
@@ -179,8 +192,9 @@ def main(n):
     test.end_peer("m")
     n.start()
     test.start_peer("m")
-    for target in (("10.96.0.21", 7), ("10.96.0.22", 7), (second, 7000)):
-        test.echoes(*target)
+    test.back_by_itself("m", "net1", second, 7000)
+    for service in ("10.96.0.21", "10.96.0.22"):
+        test.echoes(service, 7)
     assert not test.ask("b", "10.96.0.21", 7, wait_s=0.2)
     for checked in (lambda: fast.check("m"), lambda: back.check("m", "net1"),
                     lambda: default.check("v")):
