@@ -15,6 +15,7 @@
 
 #include "dataplane/io/descriptor.h"
 #include "dataplane/io/memif_protocol.h"
+#include "dataplane/io/prefetch.h"
 #include "dataplane/io/sigbus_guard.h"
 #include "dataplane/result.h"
 
@@ -132,6 +133,7 @@ class MemifRing {
     set_tail(0);
   }
 
+  void prefetch(std::uint16_t index) const { prefetch_to_write(words(index)); }
   [[nodiscard]] memif::Descriptor read(std::uint16_t index) const {
     const std::uint64_t* from = words(index);
     const std::array<std::uint64_t, 2> copy{__atomic_load_n(from, __ATOMIC_RELAXED),

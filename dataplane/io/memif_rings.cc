@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "dataplane/io/fresh_buffer.h"
 #include "dataplane/io/mempool.h"
+#include "dataplane/io/port.h"
 #include "dataplane/io/segment.h"
 #include "dataplane/net/headers.h"
 
@@ -15,25 +17,6 @@ constexpr unsigned kBurst = 64;
 // Descriptors of one frame: 9,000 bytes in buffers of 128.
 constexpr unsigned kMaxChain = 96;
 constexpr unsigned kLongest = kPacketBytes + kLargeBytes;
-constexpr std::uint64_t kOpen = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG;
-
-// What DPDK's drivers write into a buffer fresh from its pool, in one store: the rest of it is as
-// whoever freed it has to leave it (rte_mbuf_raw_free).
-struct FirstWords {
-  std::uint16_t data_off = RTE_PKTMBUF_HEADROOM, refcnt = 1, nb_segs = 1,
-                port = RTE_MBUF_PORT_INVALID;
-};
-
-void begin(rte_mbuf& mbuf, std::uint32_t length) noexcept {
-  const FirstWords words;
-  rte_memcpy(static_cast<void*>(&mbuf.rearm_data), &words, sizeof words);
-  mbuf.ol_flags = 0;
-  mbuf.packet_type = 0;
-  mbuf.pkt_len = length;
-  mbuf.data_len = static_cast<std::uint16_t>(length);
-  mbuf.vlan_tci = 0;
-}
-
 // Copies the bytes of a chain of our buffers, in pieces of any size.
 class Reader {
  public:
@@ -71,25 +54,6 @@ void append(rte_mbuf& first, rte_mbuf* second, const std::uint8_t* from, std::ui
 }
 
 }  // namespace
-
-memif::Descriptor MemifQueue::own_descriptor(std::uint16_t index) const noexcept {
-  const std::uint32_t place = index & (ring_.size() - 1U);
-  return {.flags = 0,
-          .region = own_.region,
-          .length = own_.bytes,
-          .offset = own_.offset + place * own_.bytes,
-          .metadata = 0};
-}
-
-memif::Descriptor MemifQueue::read(std::uint16_t index) const noexcept {
-  memif::Descriptor found = ring_.read(index);
-  if (role_ == MemifRole::client) {
-    const memif::Descriptor own = own_descriptor(index);
-    found.region = own.region;
-    found.offset = own.offset;
-  }
-  return found;
-}
 
 // ---- receive ----
 
@@ -145,7 +109,7 @@ unsigned MemifReceiver::receive_small(unsigned ready, std::span<rte_mbuf*> out,
   if (rte_mempool_get_bulk(&packets, buffers, count) != 0) return 0;
   for (unsigned i = 0; i < count; ++i) {
     if (i + 4 < count) __builtin_prefetch(out[i + 4], 1);
-    begin(*out[i], lengths[i]);
+    begin_frame(*out[i], lengths[i]);
     rte_memcpy(static_cast<std::uint8_t*>(out[i]->buf_addr) + RTE_PKTMBUF_HEADROOM, sources[i],
                lengths[i]);
   }
@@ -237,28 +201,24 @@ unsigned MemifSender::room() noexcept {
   return role_ == MemifRole::server ? distance : size - distance;
 }
 
-void MemifSender::fill(std::uint16_t index, memif::Descriptor d, std::uint32_t length,
-                       bool more) noexcept {
-  d.flags = more ? memif::kMoreFollows : 0;
-  d.length = length;
-  ring_.write(index, d);
-}
-
 // The frames at the front that are one buffer, need nothing done, and fit one of the peer's.
 unsigned MemifSender::send_plain(std::span<rte_mbuf*> frames, unsigned room) noexcept {
   std::array<memif::Descriptor, kBurst> descriptors;
   std::array<std::uint8_t*, kBurst> targets;
   const auto wanted = std::min({room, static_cast<unsigned>(frames.size()), kBurst});
+  // The peer has just written these lines, and they are written here too.
+  for (unsigned i = 0; i < wanted; i += 4) ring_.prefetch(static_cast<std::uint16_t>(next_ + i));
   unsigned count = 0;
   for (; count < wanted; ++count) {
     const rte_mbuf& frame = *frames[count];
     const auto index = static_cast<std::uint16_t>(next_ + count);
     const memif::Descriptor d =
         role_ == MemifRole::server ? ring_.read(index) : own_descriptor(index);
-    if (frame.nb_segs != 1 || (frame.ol_flags & kOpen) != 0 || frame.data_len > d.length) break;
+    if (frame.nb_segs != 1 || (frame.ol_flags & kOpenOffloads) != 0 || frame.data_len > d.length)
+      break;
     targets[count] = memory_.buffer(d);
     if (targets[count] == nullptr) return 0;
-    __builtin_prefetch(targets[count], 1);
+    prefetch_to_write(targets[count]);
     descriptors[count] = d;
   }
   for (unsigned i = 0; i < count; ++i) {
@@ -318,7 +278,7 @@ MemifSender::Put MemifSender::send_cut(const rte_mbuf& frame, rte_mempool& packe
 MemifSender::Put MemifSender::send_odd(rte_mbuf& frame, rte_mempool& packets,
                                        const Counts& counts) noexcept {
   if ((frame.ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0) return send_cut(frame, packets, counts);
-  if ((frame.ol_flags & kOpen) != 0 && !complete_checksum(frame)) return Put::impossible;
+  if ((frame.ol_flags & kOpenOffloads) != 0 && !complete_checksum(frame)) return Put::impossible;
   return put(frame);
 }
 

@@ -36,8 +36,24 @@ class MemifQueue {
  protected:
   // The descriptor at `index`: a client's with its own buffer's place and the length that the ring
   // says.
-  [[nodiscard]] memif::Descriptor read(std::uint16_t index) const noexcept;
-  [[nodiscard]] memif::Descriptor own_descriptor(std::uint16_t index) const noexcept;
+  [[nodiscard]] memif::Descriptor read(std::uint16_t index) const noexcept {
+    memif::Descriptor found = ring_.read(index);
+    if (role_ == MemifRole::client) {
+      found.region = own_.region;
+      found.offset = own_offset(index);
+    }
+    return found;
+  }
+  [[nodiscard]] memif::Descriptor own_descriptor(std::uint16_t index) const noexcept {
+    return {.flags = 0,
+            .region = own_.region,
+            .length = own_.bytes,
+            .offset = own_offset(index),
+            .metadata = 0};
+  }
+  [[nodiscard]] std::uint32_t own_offset(std::uint16_t index) const noexcept {
+    return own_.offset + (index & (ring_.size() - 1U)) * own_.bytes;
+  }
 
   MemifRing ring_;
   const MemifRole role_;
@@ -93,7 +109,11 @@ class alignas(64) MemifSender : public MemifQueue {
   Put send_odd(rte_mbuf& frame, rte_mempool& packets, const Counts& counts) noexcept;
   Put send_cut(const rte_mbuf& frame, rte_mempool& packets, const Counts& counts) noexcept;
   Put put(const rte_mbuf& frame) noexcept;
-  void fill(std::uint16_t index, memif::Descriptor d, std::uint32_t length, bool more) noexcept;
+  void fill(std::uint16_t index, memif::Descriptor d, std::uint32_t length, bool more) noexcept {
+    d.flags = more ? memif::kMoreFollows : 0;
+    d.length = length;
+    ring_.write(index, d);
+  }
 };
 
 }  // namespace podwire::io

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <optional>
 
+#include "dataplane/io/port.h"
 #include "dataplane/io/segment.h"
 #include "dataplane/io/tap_device.h"
 #include "dataplane/net/checksum.h"
@@ -26,8 +27,7 @@ struct TcpFrame {
 
 // A plain data segment: one buffer, complete, nothing but ACK and PSH, no IP options.
 std::optional<TcpFrame> data_segment(const rte_mbuf& frame) {
-  if (frame.nb_segs != 1 ||
-      (frame.ol_flags & (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG)) != 0) {
+  if (frame.nb_segs != 1 || (frame.ol_flags & kOpenOffloads) != 0) {
     return std::nullopt;
   }
   const auto layout = layout_of(frame);

@@ -12,6 +12,9 @@
 
 namespace podwire::io {
 
+// Any of these ol_flags: somebody still has to finish the frame.
+inline constexpr std::uint64_t kOpenOffloads = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG;
+
 class Port {
  public:
   Port() = default;

@@ -107,6 +107,8 @@ class Virtqueue {
   struct UsedElement {
     std::uint32_t id, length;
   };
+  static constexpr unsigned kMostAtOnce = 64;
+  using Heads = std::array<std::uint16_t, kMostAtOnce>;
   struct Incoming;  // a frame on its way out of the queue
   struct Outgoing;  // a frame on its way into it
 
@@ -117,9 +119,16 @@ class Virtqueue {
   unsigned offered() noexcept;
   [[nodiscard]] Descriptor read(unsigned index) const noexcept;
   [[nodiscard]] std::uint16_t head(unsigned place) const noexcept;
+  void look_at_heads(unsigned count, Heads& heads) const noexcept;
   void give_back(unsigned place, std::uint32_t head, std::uint32_t length) noexcept;
   void publish(unsigned count) noexcept;
+  // The frames at the front that are one descriptor, one buffer and nothing left to do: nearly all
+  // that a DPDK program sends.
+  unsigned pull_plain(unsigned offered, std::span<rte_mbuf*> out, rte_mempool& packets) noexcept;
+  unsigned pull_any(unsigned offered, std::span<rte_mbuf*> out, rte_mempool& packets,
+                    rte_mempool& large, std::uint64_t& refused) noexcept;
   bool collect(std::uint16_t head, Incoming& frame) noexcept;
+  unsigned push_plain(unsigned offered, std::span<rte_mbuf* const> frames) noexcept;
   bool fill(std::uint16_t head, Outgoing& frame, std::uint32_t& written) noexcept;
   enum class Put : std::uint8_t { done, full, impossible, fault };
   Put put(rte_mbuf& frame, unsigned offered, unsigned& used) noexcept;

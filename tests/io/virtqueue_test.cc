@@ -182,6 +182,43 @@ TEST(VirtqueuePull, WithoutBuffersFramesWait) {
   EXPECT_EQ(driver.pull().size(), 1U);
 }
 
+// Frames in one buffer take a short way; one in two, one that asks for a checksum and one that is
+// too short stand between them.
+TEST(VirtqueuePull, PlainFramesAndOthersKeepTheirOrder) {
+  Driver driver;
+  std::vector<Bytes> sent;
+  const auto plain = [&](unsigned at, std::size_t size) {
+    sent.push_back(pattern(size));
+    std::memcpy(driver.buffer(at) + 12, sent.back().data(), size);
+    driver.descriptor(at, Driver::guest_buffer(at), static_cast<std::uint32_t>(12 + size));
+    driver.offer(static_cast<std::uint16_t>(at));
+  };
+  plain(0, 60);
+  plain(1, 14);
+  plain(2, 90);
+  const std::uint8_t header[] = {1, 0, 0, 0, 0, 0, 20, 0, 0, 0};  // a checksum at 20, from 20
+  std::memcpy(driver.buffer(2), header, sizeof header);
+  sent.back()[20] = sent.back()[21] = 0;
+  std::memcpy(driver.buffer(2) + 12, sent.back().data(), 90);
+  plain(3, 61);
+  plain(4, 13);  // refused
+  sent.pop_back();
+  plain(5, 62);
+  driver.descriptor(5, Driver::guest_buffer(5), 40, kNext, 6);
+  driver.descriptor(6, Driver::guest_buffer(5) + 40, 34);
+  plain(7, 2036);
+  const auto frames = driver.pull();
+  ASSERT_EQ(frames.size(), 6U);
+  EXPECT_NE(frames[2][20] | frames[2][21], 0);
+  sent[2][20] = frames[2][20];
+  sent[2][21] = frames[2][21];
+  EXPECT_EQ(frames, sent);
+  EXPECT_EQ(driver.refused, 1U);
+  EXPECT_EQ(driver.used()[1], 7);
+  for (unsigned i = 0; i < 6; ++i) EXPECT_EQ(driver.used_at(i), (std::pair{i, 0U}));
+  EXPECT_EQ(driver.used_at(6), (std::pair{7U, 0U}));
+}
+
 TEST(VirtqueuePull, FaultsEndTheQueueButNotWhatCameBefore) {
   using Fault = Virtqueue::Fault;
   const struct {
@@ -235,6 +272,40 @@ TEST(VirtqueuePush, MergesSmallBuffersIntoALargeFrame) {
   EXPECT_EQ(got, frame);
   EXPECT_EQ(driver.buffer(0)[10], 3);
   EXPECT_EQ(driver.queue.next_avail(), 3);
+}
+
+TEST(VirtqueuePush, PlainFramesAndOthersKeepTheirOrder) {
+  for (const unsigned header_bytes : {12U, 10U}) {
+    Driver driver(header_bytes == 12, header_bytes);
+    for (std::uint16_t i = 0; i < 4; ++i) {
+      driver.descriptor(i, Driver::guest_buffer(i), i == 2 ? 30 : kRoom, kWrite | kNext, 8);
+      std::memset(driver.buffer(i), 0xff, kRoom);
+    }
+    driver.descriptor(8, Driver::guest_buffer(8), kRoom, kWrite);
+    for (std::uint16_t i = 0; i < 4; ++i) driver.offer(i);
+    const std::vector<Bytes> frames{pattern(14), pattern(kRoom - header_bytes), pattern(60),
+                                    pattern(100), pattern(20)};
+    EXPECT_EQ(driver.push(frames), 4U);  // as many as buffers are offered
+    EXPECT_EQ(driver.used()[1], 4);
+    for (unsigned i = 0; i < 4; ++i) {
+      SCOPED_TRACE(i);
+      const auto size = static_cast<std::uint32_t>(frames[i].size());
+      EXPECT_EQ(driver.used_at(i), (std::pair{i, header_bytes + size}));
+      const unsigned here = i == 2 ? 30 - header_bytes : size;
+      const std::uint8_t* at = driver.buffer(i);
+      Bytes got(at + header_bytes, at + header_bytes + here);
+      got.insert(got.end(), driver.buffer(8), driver.buffer(8) + size - here);
+      EXPECT_EQ(got, frames[i]);
+      EXPECT_EQ(Bytes(at, at + 10), Bytes(10));
+      if (header_bytes == 12) {
+        EXPECT_EQ(at[10] | at[11] << 8, 1);
+      }
+      if (header_bytes + size < kRoom && i != 2) {
+        EXPECT_EQ(at[header_bytes + size], 0xff);
+      }
+    }
+    EXPECT_EQ(driver.impossible, 0U);
+  }
 }
 
 TEST(VirtqueuePush, OneChainPerFrameWithoutMergeableBuffers) {
