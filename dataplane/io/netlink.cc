@@ -2,6 +2,7 @@
 
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
@@ -55,6 +56,22 @@ Result<void> set_link_limits(int index, unsigned max_frame) {
   mnl_attr_put_u32(message.header, IFLA_GRO_MAX_SIZE, max_frame);
   if (const int error = request(message.header); error != 0) {
     return fail(std::string("set gso_max_size of a tap device: ") + std::strerror(error));
+  }
+  return {};
+}
+
+Result<void> take_queueing_away(int index) {
+  alignas(nlmsghdr) std::array<char, 256> buffer{};
+  nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
+  message->nlmsg_type = RTM_NEWQDISC;
+  message->nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE;
+  auto* discipline = static_cast<tcmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(tcmsg)));
+  discipline->tcm_family = AF_UNSPEC;
+  discipline->tcm_ifindex = index;
+  discipline->tcm_parent = TC_H_ROOT;
+  mnl_attr_put_strz(message, TCA_KIND, "noqueue");
+  if (const int error = request(message); error != 0) {
+    return fail(std::string("take the queueing discipline away: ") + std::strerror(error));
   }
   return {};
 }

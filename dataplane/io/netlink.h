@@ -12,6 +12,10 @@ namespace podwire::io {
 // kernel has it, IFLA_GRO_MAX_SIZE, in bytes.
 Result<void> set_link_limits(int index, unsigned max_frame);
 
+// Frames for the device go to its driver at once, as with veth: no queueing discipline holds them
+// (tc(8): noqueue). Replaces the one it has.
+Result<void> take_queueing_away(int index);
+
 // Deletes the device of that name. One that does not exist is success.
 Result<void> remove_link(const std::string& interface);
 

@@ -101,9 +101,15 @@ Result<void> configure(const TapSpec& spec) {
   ifreq mtu = request_for(spec.interface);
   mtu.ifr_mtu = spec.mtu;
   step(SIOCSIFMTU, mtu, "set the MTU");
+  ifreq flags = request_for(spec.interface);
+  step(SIOCGIFFLAGS, flags, "read its flags");
   const int error = errno;
   close(fd);
   if (failed != nullptr) return tl::unexpected(failure(spec, failed, error));
+  // Linux gives each of the 256 queues that a multi-queue tap might have a pfifo_fast when it comes
+  // up: 3 MB and most of an attachment's time, before a ring that drops by itself. A device that is
+  // up keeps what its pod has chosen; a kernel without disciplines has none to take away.
+  if ((flags.ifr_flags & IFF_UP) == 0) static_cast<void>(take_queueing_away(index.ifr_ifindex));
   return set_link_limits(index.ifr_ifindex, kMaxSuperFrame);
 }
 

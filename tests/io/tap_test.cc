@@ -199,6 +199,8 @@ TEST_F(Tap, StaysWithItsAddressWhenPersistentAndIsOpenedAgain) {
   first.queues = 2;
   auto port = open(first);
   bring_up(ns, "10.1.0.1");
+  ns.shell("ip link show dev eth0 | grep -q 'qdisc noqueue'");
+  ns.shell("tc qdisc replace dev eth0 root handle 7: pfifo");  // what a pod chooses stays
   const unsigned index = ns.index_of("eth0");
   port.reset();
   EXPECT_EQ(ns.index_of("eth0"), index);
@@ -212,6 +214,7 @@ TEST_F(Tap, StaysWithItsAddressWhenPersistentAndIsOpenedAgain) {
   ns.shell("ip -d link show dev eth0 | grep -q 'gso_max_size " +
            std::to_string(io::kMaxSuperFrame) + "'");
   ns.shell("ip link show dev eth0 | grep -q 'mtu 1480.*'");
+  ns.shell("tc qdisc show dev eth0 root | grep -q 'pfifo 7:'");
   EXPECT_TRUE(io::remove_tap_device(ns.path(), "eth0"));
   EXPECT_EQ(ns.index_of("eth0"), 0U);
 }
