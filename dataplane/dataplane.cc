@@ -12,6 +12,7 @@
 
 #include "dataplane/eal.h"
 #include "dataplane/flow/flows.h"
+#include "dataplane/io/call_batch.h"
 #include "dataplane/io/host_tap.h"
 #include "dataplane/worker_loop.h"
 
@@ -101,6 +102,12 @@ Result<void> Dataplane::start_worker(unsigned index, int core) {
       started.set_value("DPDK has no place for another thread; use fewer workers");
       return;
     }
+    const auto calls = io::CallBatch::open();
+    if (calls) {
+      io::CallBatch::use(calls->get());
+    } else {
+      worker.why_single_calls = calls.error().message;
+    }
     started.set_value(nullptr);
     WorkerLoop(*worker.state, worker_count_, worker.wake_descriptor).run();
     rte_thread_unregister();
@@ -109,6 +116,13 @@ Result<void> Dataplane::start_worker(unsigned index, int core) {
   if (error == nullptr) return {};
   return fail("worker-cores: worker " + std::to_string(index) +
               (core == kUnpinned ? "" : " on core " + std::to_string(core)) + ": " + error);
+}
+
+std::string Dataplane::why_single_calls() const {
+  for (const auto& worker : workers_) {
+    if (!worker->why_single_calls.empty()) return worker->why_single_calls;
+  }
+  return {};
 }
 
 void Dataplane::wake_workers() noexcept {

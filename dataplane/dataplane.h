@@ -43,6 +43,9 @@ class Dataplane {
   [[nodiscard]] const std::shared_ptr<io::Uplink>& uplink() const { return uplink_; }
   [[nodiscard]] const std::shared_ptr<io::TapPort>& host_tap() const { return host_tap_; }
 
+  // Why taps make a system call for each frame on some worker; empty: they need not.
+  [[nodiscard]] std::string why_single_calls() const;
+
   [[nodiscard]] unsigned workers() const { return static_cast<unsigned>(workers_.size()); }
   [[nodiscard]] const observe::WorkerCounters& counters(unsigned worker) const {
     return workers_[worker]->state->counters;
@@ -66,6 +69,7 @@ class Dataplane {
     std::unique_ptr<Worker> state;
     int wake_descriptor = -1;
     io::LockFile core_lock;
+    std::string why_single_calls;  // written before start_worker() returns
     std::thread thread;
   };
   struct Retired {

@@ -96,6 +96,9 @@ int run(const control::Config& config) {
     control::log(control::LogLevel::error, dataplane.error().message);
     return 1;
   }
+  if (const auto why = (*dataplane)->why_single_calls(); !why.empty()) {
+    control::log(control::LogLevel::warning, "taps make a system call for each frame: " + why);
+  }
   Link link(**dataplane);
   control::Loop loop(config, link);
   return loop.run();

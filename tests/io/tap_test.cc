@@ -17,6 +17,7 @@
 #include <future>
 #include <thread>
 
+#include "dataplane/io/call_batch.h"
 #include "dataplane/io/namespace.h"
 #include "dataplane/poll_list.h"
 #include "tests/io/frames.h"
@@ -65,7 +66,7 @@ class Namespace {
   std::thread thread_;
 };
 
-class Tap : public testing::Test {
+class TapDevice : public testing::Test {
  protected:
   void SetUp() override {
     if (geteuid() == 0) return;
@@ -96,12 +97,34 @@ class Tap : public testing::Test {
   }
 };
 
+// With a system call a frame, and through io_uring.
+class Tap : public TapDevice, public testing::WithParamInterface<bool> {
+ protected:
+  void SetUp() override {
+    TapDevice::SetUp();
+    if (IsSkipped() || !GetParam()) return;
+    auto opened = io::CallBatch::open();
+    if (!opened) {
+      std::fprintf(stderr, "\n*** SKIPPED: %s ***\n\n", opened.error().message.c_str());
+      GTEST_SKIP();
+    }
+    calls_ = std::move(*opened);
+    io::CallBatch::use(calls_.get());
+  }
+
+ private:
+  std::unique_ptr<io::CallBatch> calls_;
+};
+INSTANTIATE_TEST_SUITE_P(Devices, Tap, testing::Bool(), [](const auto& info) {
+  return std::string(info.param ? "Batched" : "OneByOne");
+});
+
 void bring_up(const Namespace& ns, const std::string& address) {
   ns.shell("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 && ip link set eth0 up && ip addr add " +
            address + "/24 dev eth0");
 }
 
-TEST_F(Tap, CarriesATcpStreamUnsegmented) {
+TEST_P(Tap, CarriesATcpStreamUnsegmented) {
   constexpr std::size_t kStream = 8 << 20;
   const Namespace a, b;
   const auto port_a = open(spec(a, "eth0", 1)), port_b = open(spec(b, "eth0", 2));
@@ -172,7 +195,7 @@ TEST_F(Tap, CarriesATcpStreamUnsegmented) {
   EXPECT_EQ(buffers_in_use(), 0U);
 }
 
-TEST_F(Tap, FiveHundredOpenAndCloseWithoutRemainder) {
+TEST_F(TapDevice, FiveHundredOpenAndCloseWithoutRemainder) {
   const Namespace ns;
   open(spec(ns, "first"));  // what the process sets up once
   const unsigned descriptors = open_descriptors(), buffers = buffers_in_use();
@@ -193,7 +216,7 @@ TEST_F(Tap, FiveHundredOpenAndCloseWithoutRemainder) {
   EXPECT_EQ(ns.index_of("tap499"), 0U);
 }
 
-TEST_F(Tap, StaysWithItsAddressWhenPersistentAndIsOpenedAgain) {
+TEST_F(TapDevice, StaysWithItsAddressWhenPersistentAndIsOpenedAgain) {
   const Namespace ns;
   io::TapSpec first = spec(ns, "eth0");
   first.queues = 2;
@@ -219,7 +242,7 @@ TEST_F(Tap, StaysWithItsAddressWhenPersistentAndIsOpenedAgain) {
   EXPECT_EQ(ns.index_of("eth0"), 0U);
 }
 
-TEST_F(Tap, IsDownOnceItsDeviceIsGone) {
+TEST_P(Tap, IsDownOnceItsDeviceIsGone) {
   const Namespace ns;
   const auto port = open(spec(ns, "eth0"));
   EXPECT_TRUE(io::remove_tap_device(ns.path(), "eth0"));
@@ -230,9 +253,17 @@ TEST_F(Tap, IsDownOnceItsDeviceIsGone) {
   Mbuf mbuf = mbuf_of(frame_bytes(addressed(udp("10.1.0.1", 1, "10.1.0.2", 2))));
   rte_mbuf* frame = mbuf.get();
   EXPECT_EQ(port->transmit(0, std::span(&frame, 1)), 0U) << "the caller keeps it";
+  std::vector<Mbuf> many;
+  std::vector<rte_mbuf*> frames_out;
+  for (unsigned i = 0; i < 40; ++i) {
+    many.push_back(mbuf_of(frame_bytes(addressed(udp("10.1.0.1", 1, "10.1.0.2", 2)))));
+    frames_out.push_back(many.back().get());
+  }
+  EXPECT_EQ(port->transmit(0, frames_out), 0U) << "all of them";
+  EXPECT_EQ(port->extra().unsent, 0U);
 }
 
-TEST_F(Tap, SaysInOneSentenceWhatStandsInTheWay) {
+TEST_F(TapDevice, SaysInOneSentenceWhatStandsInTheWay) {
   const Namespace ns;
   ns.shell("ip link add eth0 type veth peer name other");
   const auto taken = io::open_tap_device(spec(ns, "eth0"));
@@ -254,7 +285,7 @@ TEST_F(Tap, SaysInOneSentenceWhatStandsInTheWay) {
 }
 
 // Workers look at an idle port only when epoll names it.
-TEST_F(Tap, ColdQueuesAreFoundByWaiting) {
+TEST_P(Tap, ColdQueuesAreFoundByWaiting) {
   const Namespace ns;
   const auto port = open(spec(ns, "eth0"));
   bring_up(ns, "10.1.0.1");
