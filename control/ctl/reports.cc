@@ -72,6 +72,7 @@ json port_json(const tables::PortInfo& info, PortId id, const PortTotals& totals
     const auto extra = info.port->extra();
     port["originated"] = extra.originated;
     port["missed"] = extra.missed;
+    port["unsent"] = extra.unsent;
     if (const std::string why = info.port->down_reason(); !why.empty()) port["downReason"] = why;
   }
   return port;

@@ -323,11 +323,11 @@ std::string counters_text(const json& counters) {
     ports.push_back({cell(port, "id"), cell(port, "name"), cell(port, "kind"), cell(port, "up"),
                      cell(port, "rxPackets"), cell(port, "rxBytes"), cell(port, "rxDrops"),
                      cell(port, "txPackets"), cell(port, "txBytes"), cell(port, "txDrops"),
-                     cell(port, "originated"), cell(port, "missed")});
+                     cell(port, "originated"), cell(port, "missed"), cell(port, "unsent")});
   }
   return table_text(header, rows) + "\n" +
          table_text({"PORT", "NAME", "KIND", "UP", "RX-PACKETS", "RX-BYTES", "RX-DROPS",
-                     "TX-PACKETS", "TX-BYTES", "TX-DROPS", "ORIGINATED", "MISSED"},
+                     "TX-PACKETS", "TX-BYTES", "TX-DROPS", "ORIGINATED", "MISSED", "UNSENT"},
                     ports);
 }
 

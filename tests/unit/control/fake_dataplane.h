@@ -31,7 +31,9 @@ class FakePort : public io::Port {
   [[nodiscard]] int wait_descriptor(unsigned) const noexcept override { return -1; }
   [[nodiscard]] bool up() const noexcept override { return is_up; }
   [[nodiscard]] const char* kind() const noexcept override { return "tap"; }
+  [[nodiscard]] Extra extra() const noexcept override { return counts; }
   bool is_up = true;
+  Extra counts;
 };
 
 class FakeDataplane : public DataplaneLink {

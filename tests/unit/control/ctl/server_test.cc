@@ -337,6 +337,19 @@ TEST_F(CtlTest, DropsTellReasonsMeaningAndLedger) {
   EXPECT_NE(report_text("drops", drops, true).find("too_big"), std::string::npos);
 }
 
+TEST_F(CtlTest, CountersTellWhatPortsMadeAndLost) {
+  static_cast<FakePort&>(*bench.state.attachments[0].port).counts = {
+      .originated = 101, .missed = 202, .unsent = 303};
+  const json counters = result("counters");
+  ASSERT_FALSE(counters["ports"].empty());
+  EXPECT_EQ(counters["ports"][0]["originated"], 101);
+  EXPECT_EQ(counters["ports"][0]["missed"], 202);
+  EXPECT_EQ(counters["ports"][0]["unsent"], 303);
+  const std::string text = report_text("counters", counters, false);
+  EXPECT_NE(text.find("UNSENT"), std::string::npos) << text;
+  EXPECT_NE(text.find("303"), std::string::npos) << text;
+}
+
 TEST_F(CtlTest, CountersAndTopHaveText) {
   EXPECT_NE(report_text("counters", result("counters"), false).find("WORKER-0"), std::string::npos);
   sampler.sample(3);
