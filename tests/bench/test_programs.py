@@ -80,6 +80,24 @@ class Programs(unittest.TestCase):
             self.check_spread(row["cycles_per_operation"])
             self.assertTrue(100 < row["bytes_per_connection"] < 300)
 
+    @unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+    def test_taps_give_rows_and_lose_nothing(self):
+        done = run("bench/taps/taps", "--queued", "40", *BRIEFLY)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        systems = {row["system"] for row in rows}
+        self.assertIn("tap, a call a frame", systems)
+        for way in {"tap, io_uring", "af_xdp"} - systems:
+            self.assertIn(f"LEFT OUT: {way}: ", done.stderr)
+        cases = {row["case"] for row in rows}
+        self.assertEqual(cases, {f"{direction} {frame}" for direction in
+                                 ("in", "out", "the pod sends") for frame in
+                                 ("64 bytes", "1,500 bytes", "60,000 bytes")})
+        self.assertEqual(len(rows), len(cases) * len(systems))
+        for row in rows:
+            self.check_record(row)
+            self.check_spread(row["core_us"])
+
     def test_verdict_gives_rows_and_agrees_with_rte_acl(self):
         rows = self.rows("bench/verdict/verdict", "--pods", "200", "--local", "40", "--policies",
                          "10", "60", *BRIEFLY[2:])
@@ -132,6 +150,7 @@ class Programs(unittest.TestCase):
                 ("bench/path/path", ["--workers", "2", "--case", "pod_to_pod"], "reply"),
                 ("bench/model/model", ["no-such-file"], "cannot read no-such-file"),
                 ("bench/model/model", ["/dev/null"], "no row of bench/path"),
+                ("bench/taps/taps", ["--queued", "0"], "--queued is 1 to"),
                 ("bench/flow_table", ["--flows", "0"], "--flows is 1 to"),
                 ("bench/verdict/verdict", ["--policies", "9"], "--policies is 10 to"),
                 ("bench/flow_table", ["--distribution", "even"], "uniform, zipf or sequential")):
