@@ -76,10 +76,25 @@ def make_initramfs(path):
     path.write_bytes(gzip.compress(archive + newc("TRAILER!!!", mode=0), 1))
 
 
-class Guest:
-    """Boots at once; wait_up() before run()."""
+# What no line says: without vectors, since Debian's QEMU 7.2 crashes in
+# msix_set_vector_notifiers() when vhost and MSI-X meet without KVM.
+CARD = "vectors=0,mrg_rxbuf=on,romfile="
 
-    def __init__(self, folder, name, socket, address, mac, queues=1, processors=1):
+
+def network_words(socket, mac, queues=1):
+    return ["-object", "memory-backend-memfd,id=memory,size=256M,share=on",
+            "-numa", "node,memdev=memory",
+            "-chardev", f"socket,id=port,path={socket},server=on,wait=off",
+            "-netdev", f"vhost-user,id=net,chardev=port,queues={queues}",
+            "-device", f"virtio-net-pci,netdev=net,mac={mac},mq={'on' if queues > 1 else 'off'},"
+                       f"{CARD}"]
+
+
+class Guest:
+    """Boots at once; wait_up() before run(). `network` are QEMU's words for its card."""
+
+    def __init__(self, folder, name, socket, address, mac="", queues=1, processors=1,
+                 network=None):
         self.name, self.socket, self.output = name, socket, b""
         initramfs = Path(folder) / "initramfs"
         if not initramfs.exists():
@@ -87,14 +102,7 @@ class Guest:
         self.command = [
             QEMU, "-accel", "tcg", "-cpu", "max", "-smp", str(processors), "-m", "256",
             "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-            "-object", "memory-backend-memfd,id=memory,size=256M,share=on",
-            "-numa", "node,memdev=memory",
-            "-chardev", f"socket,id=port,path={socket},server=on,wait=off",
-            "-netdev", f"vhost-user,id=net,chardev=port,queues={queues}",
-            # Without vectors: Debian's QEMU 7.2 crashes in msix_set_vector_notifiers() when vhost
-            # and MSI-X meet without KVM.
-            "-device", f"virtio-net-pci,netdev=net,mac={mac},mq={'on' if queues > 1 else 'off'},"
-                       "vectors=0,mrg_rxbuf=on,romfile=",
+            *(network or network_words(socket, mac, queues)),
             "-kernel", kernel(), "-initrd", str(initramfs),
             "-append", f"console=ttyS0 loglevel=4 panic=-1 no_timer_check POD_ADDRESS={address}"]
         self.start()

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("lib", "attack", "vhost")]
+sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("lib", "attack", "smoke", "vhost")]
 
 import result_lines  # noqa: E402
 
