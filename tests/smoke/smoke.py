@@ -75,6 +75,15 @@ class SmokeNode(lab.Node):
         netns.remove([n for n in names if n.startswith(f"{self.prefix}-")])
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def add_objects(self, documents, **labels):
+        """Before start(): YAML documents beside its own, and the label app of pods a and b."""
+        manifest = self.manifests / "cluster.yaml"
+        text = manifest.read_text()
+        for pod, app in labels.items():
+            text = text.replace(f"{{name: {pod}, namespace: default}}",
+                                f"{{name: {pod}, namespace: default, labels: {{app: {app}}}}}")
+        manifest.write_text(text + documents)
+
     def pod(self, name):
         """Attaches a pod as a runtime does; returns its address."""
         namespace = f"{self.prefix}-{name}"

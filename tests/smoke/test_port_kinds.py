@@ -99,10 +99,7 @@ class Test:
 
 
 def main(n):
-    manifest = n.manifests / "cluster.yaml"
-    manifest.write_text(manifest.read_text().replace(
-        "metadata: {name: a, namespace: default}",
-        "metadata: {name: a, namespace: default, labels: {app: client}}") + OBJECTS)
+    n.add_objects(OBJECTS, a="client")
     n.start()
     test = Test(n)
     arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME="

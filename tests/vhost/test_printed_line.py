@@ -43,10 +43,7 @@ class PrintedLine(unittest.TestCase):
         self.addCleanup(node.__exit__, None, None, None)
 
     def start_node(self):
-        manifest = self.node.manifests / "cluster.yaml"
-        manifest.write_text(manifest.read_text().replace(
-            "metadata: {name: a, namespace: default}",
-            "metadata: {name: a, namespace: default, labels: {app: client}}") + OBJECTS)
+        self.node.add_objects(OBJECTS, a="client")
         self.node.start()
         for pod in "ab":
             self.node.pod(pod)
