@@ -73,7 +73,7 @@ class PrintedLine(unittest.TestCase):
         guest = guests.Guest(self.node.folder, "v", self.port()["socket"], address, network=words)
         self.addCleanup(guest.kill)
         guest.wait_up()
-        netns.wait_until(lambda: self.port()["port"]["up"], 10, "the guest's port is up")
+        netns.wait_until(lambda: self.port()["port"]["up"], 40, "the guest's port is up")
         guest.start_in_background("iperf3 -s")
         # iperf3 refuses who comes while it still ends the test before.
         for name, target in (("itself", (address, 5201)), ("its Service", ("10.96.0.31", 80))):
@@ -82,7 +82,8 @@ class PrintedLine(unittest.TestCase):
         denied = self.node.drops("policy_ingress")
         self.assertFalse(self.connects("b", "10.96.0.31", 80), "policy does not count")
         self.assertGreater(self.node.drops("policy_ingress"), denied)
-        code, output = guest.run(f"ping -c 1 -w 10 {smoke.PEER}")  # masqueraded
+        code, output = guest.run(  # masqueraded
+            f"for n in $(seq 10); do ping -c 1 -W 1 {smoke.PEER} && break; done")
         self.assertEqual(code, 0, output)
         missing, counters = self.node.ledger_difference()
         self.assertEqual(missing, 0, counters)
