@@ -17,6 +17,7 @@ constexpr unsigned kBurst = 64;
 // Descriptors of one frame: 9,000 bytes in buffers of 128.
 constexpr unsigned kMaxChain = 96;
 constexpr unsigned kLongest = kPacketBytes + kLargeBytes;
+
 // Copies the bytes of a chain of our buffers, in pieces of any size.
 class Reader {
  public:

@@ -20,6 +20,7 @@ namespace {
 constexpr std::uint16_t kNext = 1, kWrite = 2, kIndirect = 4;  // descriptor flags
 constexpr std::uint16_t kNoInterrupt = 1;                      // flags of the available ring
 constexpr std::uint16_t kNoNotify = 1;                         // flags of the used ring
+
 // Shared with another process that may run on another core, and must be read exactly once.
 std::uint16_t load(const std::uint16_t& shared, int order) noexcept {
   return __atomic_load_n(&shared, order);

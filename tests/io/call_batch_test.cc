@@ -15,6 +15,8 @@
 #include <string>
 #include <thread>
 
+#include "tests/io/frames.h"
+
 namespace podwire::test {
 namespace {
 
@@ -31,13 +33,8 @@ struct Ends {
 class Calls : public testing::Test {
  protected:
   void SetUp() override {
-    auto opened = io::CallBatch::open();
-    if (opened) {
-      batch = std::move(*opened);
-      return;
-    }
-    std::fprintf(stderr, "\n*** SKIPPED: %s ***\n\n", opened.error().message.c_str());
-    GTEST_SKIP();
+    batch = open_batch();
+    if (batch == nullptr) GTEST_SKIP();
   }
   std::unique_ptr<io::CallBatch> batch;
 };

@@ -1,5 +1,6 @@
 #include "tests/io/frames.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -29,6 +30,19 @@ rte_mempool& packets() {
 }
 rte_mempool& large() {
   return *pools().large;
+}
+
+unsigned pool_buffers_in_use() {
+  return rte_mempool_in_use_count(&packets()) + rte_mempool_in_use_count(&large());
+}
+
+std::unique_ptr<io::CallBatch> open_batch() {
+  auto opened = io::CallBatch::open();
+  if (!opened) {
+    std::fprintf(stderr, "\n*** SKIPPED: %s ***\n\n", opened.error().message.c_str());
+    return nullptr;
+  }
+  return std::move(*opened);
 }
 
 Mbuf mbuf_of(const Bytes& bytes, std::size_t first) {

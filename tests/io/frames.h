@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/io/call_batch.h"
 #include "tests/lib/frame.h"
 
 namespace podwire::test {
@@ -18,6 +19,11 @@ using Mbuf = std::unique_ptr<rte_mbuf, FreeMbuf>;
 // Pools of the shipped sizes; the EAL is started on first use.
 rte_mempool& packets();
 rte_mempool& large();
+// Of both pools.
+unsigned pool_buffers_in_use();
+
+// io_uring for this thread; null after saying loudly why there is none.
+std::unique_ptr<io::CallBatch> open_batch();
 
 // The bytes, `first` of them in a small buffer and the rest in a large one (0: as many as fit).
 Mbuf mbuf_of(const Bytes& bytes, std::size_t first = 0);

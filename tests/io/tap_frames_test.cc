@@ -22,7 +22,7 @@ using io::VirtioHeader;
 class TapFrames : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    buffers_ = buffers_in_use();
+    buffers_ = pool_buffers_in_use();
     int both[2] = {-1, -1};
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
     kernel_ = both[1];
@@ -32,22 +32,15 @@ class TapFrames : public testing::TestWithParam<bool> {
     setsockopt(both[0], SOL_SOCKET, SO_SNDBUFFORCE, &kTaken, sizeof kTaken);
     port_ = std::make_unique<io::TapPort>(std::vector<int>{both[0]}, packets(), large(), "tap");
     if (!GetParam()) return;
-    auto opened = io::CallBatch::open();
-    if (!opened) {
-      std::fprintf(stderr, "\n*** SKIPPED: %s ***\n\n", opened.error().message.c_str());
-      GTEST_SKIP();
-    }
-    calls_ = std::move(*opened);
+    calls_ = open_batch();
+    if (calls_ == nullptr) GTEST_SKIP();
     io::CallBatch::use(calls_.get());
   }
   void TearDown() override {
     calls_.reset();
     port_.reset();
     close(kernel_);
-    EXPECT_EQ(buffers_in_use(), buffers_);
-  }
-  static unsigned buffers_in_use() {
-    return rte_mempool_in_use_count(&packets()) + rte_mempool_in_use_count(&large());
+    EXPECT_EQ(pool_buffers_in_use(), buffers_);
   }
 
   // What the kernel would queue.

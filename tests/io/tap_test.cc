@@ -85,9 +85,6 @@ class TapDevice : public testing::Test {
     EXPECT_TRUE(port) << port.error().message;
     return port ? *port : nullptr;
   }
-  static unsigned buffers_in_use() {
-    return rte_mempool_in_use_count(&packets()) + rte_mempool_in_use_count(&large());
-  }
   static unsigned open_descriptors() {
     unsigned count = 0;
     DIR* folder = opendir("/proc/self/fd");
@@ -103,12 +100,8 @@ class Tap : public TapDevice, public testing::WithParamInterface<bool> {
   void SetUp() override {
     TapDevice::SetUp();
     if (IsSkipped() || !GetParam()) return;
-    auto opened = io::CallBatch::open();
-    if (!opened) {
-      std::fprintf(stderr, "\n*** SKIPPED: %s ***\n\n", opened.error().message.c_str());
-      GTEST_SKIP();
-    }
-    calls_ = std::move(*opened);
+    calls_ = open_batch();
+    if (calls_ == nullptr) GTEST_SKIP();
     io::CallBatch::use(calls_.get());
   }
 
@@ -192,13 +185,13 @@ TEST_P(Tap, CarriesATcpStreamUnsegmented) {
   EXPECT_EQ(received.get(), sent.get());
   EXPECT_GT(largest, 16 * 1480U) << "the stream was cut to the MTU";
   EXPECT_LE(largest, io::kMaxSuperFrame + 14U);
-  EXPECT_EQ(buffers_in_use(), 0U);
+  EXPECT_EQ(pool_buffers_in_use(), 0U);
 }
 
 TEST_F(TapDevice, FiveHundredOpenAndCloseWithoutRemainder) {
   const Namespace ns;
   open(spec(ns, "first"));  // what the process sets up once
-  const unsigned descriptors = open_descriptors(), buffers = buffers_in_use();
+  const unsigned descriptors = open_descriptors(), buffers = pool_buffers_in_use();
   {
     std::vector<std::shared_ptr<io::TapPort>> ports;
     for (unsigned i = 0; i < 500; ++i) {
@@ -212,7 +205,7 @@ TEST_F(TapDevice, FiveHundredOpenAndCloseWithoutRemainder) {
     for (const auto& port : ports) EXPECT_EQ(port->receive(0, frames), 0U);
   }
   EXPECT_EQ(open_descriptors(), descriptors);
-  EXPECT_EQ(buffers_in_use(), buffers);
+  EXPECT_EQ(pool_buffers_in_use(), buffers);
   EXPECT_EQ(ns.index_of("tap499"), 0U);
 }
 
