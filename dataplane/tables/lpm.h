@@ -7,7 +7,7 @@
 // neither it nor an older one is held by anybody. A version that was already followed by another
 // is copied whole if it is changed.
 //
-// Memory: 120 bytes and 8 to 12 for each prefix where they lie together; 150 bytes for a prefix
+// Memory: 144 bytes and 8 to 12 for each prefix where they lie together; 174 bytes for a prefix
 // that is alone. A look-up reads two cache lines for each 8 bits of the longest match; it is made
 // for new flows only. Readers on any thread while somebody holds the trie; it is copied, changed
 // and destroyed on the control thread.

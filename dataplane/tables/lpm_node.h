@@ -19,13 +19,17 @@ class ByteSet {
   [[nodiscard]] bool has(std::uint8_t byte) const noexcept {
     return (words_[byte / 64U] >> (byte % 64U) & 1U) != 0;
   }
-  void add(std::uint8_t byte) noexcept { words_[byte / 64U] |= 1ULL << (byte % 64U); }
-  void remove(std::uint8_t byte) noexcept { words_[byte / 64U] &= ~(1ULL << (byte % 64U)); }
+  void add(std::uint8_t byte) noexcept {
+    words_[byte / 64U] |= 1ULL << (byte % 64U);
+    count_again();
+  }
+  void remove(std::uint8_t byte) noexcept {
+    words_[byte / 64U] &= ~(1ULL << (byte % 64U));
+    count_again();
+  }
   // Of those up to `byte`, itself included.
   [[nodiscard]] unsigned rank(std::uint8_t byte) const noexcept {
-    unsigned all = 0;
-    for (unsigned word = 0; word < byte / 64U; ++word) all += count_of(words_[word]);
-    return all + count_of(words_[byte / 64U] << (63U - byte % 64U));
+    return before_[byte / 64U] + count_of(words_[byte / 64U] << (63U - byte % 64U));
   }
   [[nodiscard]] unsigned count() const noexcept { return rank(255); }
 
@@ -33,7 +37,15 @@ class ByteSet {
   static unsigned count_of(std::uint64_t word) noexcept {
     return static_cast<unsigned>(std::popcount(word));
   }
+  void count_again() noexcept {
+    unsigned all = 0;
+    for (unsigned word = 0; word < words_.size(); ++word) {
+      before_[word] = static_cast<std::uint8_t>(all);
+      all += count_of(words_[word]);
+    }
+  }
   std::array<std::uint64_t, 4> words_{};
+  std::array<std::uint8_t, 4> before_{};  // how many of them the words before have
 };
 
 // Children, then the answers, then the prefixes that end here, stand behind this header.

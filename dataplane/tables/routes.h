@@ -11,6 +11,7 @@
 #include "dataplane/net/address.h"
 #include "dataplane/packet.h"
 #include "dataplane/tables/lpm.h"
+#include "dataplane/tables/pool_table.h"
 
 namespace podwire::tables {
 
@@ -82,7 +83,7 @@ struct RouteTable {
   Lpm<NextHopId> prefixes;                               // both families
   std::vector<NextHop> next_hops;                        // by NextHopId; 0 is "none"
   std::vector<std::shared_ptr<const PathGroup>> groups;  // by NextHop::group
-  Lpm<bool> pools;                      // every IPPool's prefix; true where natOutgoing
+  PoolTable pools;
   std::vector<net::be32> tunnel_peers;  // sorted by raw value: nodes from which IPIP is accepted
   net::Address masquerade_v4, masquerade_v6;  // this node's address towards the outside
   bool has_masquerade_v4 = false, has_masquerade_v6 = false;
@@ -104,8 +105,8 @@ struct RouteTable {
   // all.
   [[nodiscard]] bool masquerades(const net::Address& source,
                                  const net::Address& destination) const noexcept {
-    const bool* nat = pools.find(source);
-    return nat != nullptr && *nat && pools.find(destination) == nullptr;
+    const PoolTable::Pool* pool = pools.find(source);
+    return pool != nullptr && pool->nat_outgoing && pools.find(destination) == nullptr;
   }
   [[nodiscard]] bool is_tunnel_peer(net::be32 address) const noexcept;
 };

@@ -58,8 +58,8 @@ void dump_routes(const tables::Snapshot& s, std::set<std::string>& lines) {
   table.prefixes.for_each([&](const net::Prefix& prefix, tables::NextHopId id) {
     lines.insert("route " + prefix.to_string() + " " + to_string(s, table.at(id)));
   });
-  table.pools.for_each([&](const net::Prefix& prefix, bool nat) {
-    lines.insert("pool " + prefix.to_string() + (nat ? " nat" : ""));
+  table.pools.for_each([&](const tables::PoolTable::Pool& pool) {
+    lines.insert("pool " + pool.cidr.to_string() + (pool.nat_outgoing ? " nat" : ""));
   });
   for (const net::be32 peer : table.tunnel_peers) {
     lines.insert("peer " + net::Address::from_v4(peer).to_string());

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "control/build/blocks.h"
 #include "control/build/this_node.h"
 #include "tests/unit/control/build/cluster.h"
 
