@@ -90,7 +90,8 @@ struct Packet {
 
 // What the new-flow stages work out about a fresh packet, between track and admit.
 struct Admission {
-  net::Address source, destination;  // as the packet carries them
+  // As the packet carries them. Set by service's steps, as all three addresses.
+  net::Address source, destination;
   net::be16 source_port, destination_port;
   // After service choice. Policy is asked about (source, new_destination, new_destination_port).
   net::Address new_destination;
@@ -103,6 +104,15 @@ struct Admission {
   bool hides_client = false;     // of a Service: the client is masqueraded whatever the backend
   bool masquerade = false;       // source becomes this node's address
   bool judge_again = false;      // the flow exists; only policy is asked
+
+  // For the next packet: forgets what may be read before it is set.
+  void begin(bool to_judge_again) noexcept {
+    frontend = nullptr;
+    set = nullptr;
+    backend = nullptr;
+    hides_client = masquerade = false;
+    judge_again = to_judge_again;
+  }
 };
 
 }  // namespace podwire

@@ -27,13 +27,17 @@
 
 namespace podwire {
 
-// From track on: packets that parse has seen. The batch is empty afterwards.
-inline void pipeline_parsed(Batch& batch, Worker& w) noexcept {
-  run<stages::Track>(batch, w);
+// Packets that track has seen. The batch is empty afterwards, here and below.
+inline void pipeline_tracked(Batch& batch, Worker& w) noexcept {
   // New flows one at a time and in place: the second packet of a burst finds the flow that the
   // first one made, and order inside a flow is kept.
   run_fresh<stages::Service, stages::Policy, stages::Admit, stages::Start>(batch, w);
   run<stages::Rewrite, stages::Route, stages::Encap, stages::Tx>(batch, w);
+}
+
+inline void pipeline_parsed(Batch& batch, Worker& w) noexcept {
+  run<stages::Track>(batch, w);
+  pipeline_tracked(batch, w);
 }
 
 inline void pipeline(Batch& batch, Worker& w) noexcept {
@@ -42,12 +46,14 @@ inline void pipeline(Batch& batch, Worker& w) noexcept {
 }
 
 // A burst from the ports. What the fast path leaves goes through the stages together, but never
-// behind a later packet of its own flow. `batch` is scratch, here and below. Returns how many
-// frames were handed to other workers.
+// behind a later packet of its own flow; opening has done what the first stages would do for the
+// packets that it took. `batch` is scratch, here and below. Returns how many frames were handed to
+// other workers.
 inline unsigned pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
   using Fate = stages::FastPath::Fate;
   stages::FastPath fast_path(burst, w);
   unsigned left = 0;
+  bool opening = true;  // took all that the batch has
   for (unsigned i = 0;; ++i, ++left) {
     const Fate fate = fast_path.carry(i);
     if (i == burst.size()) break;
@@ -58,11 +64,14 @@ inline unsigned pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
       continue;
     }
     Packet& packet = batch.append(mbuf, in_port);
-    if (hash) (void)stages::Opening::take(packet, *hash, w);
-    if (fate == Fate::in_place) pipeline(batch, w);
+    opening &= hash && stages::Opening::take(packet, *hash, w);
+    if (fate == Fate::in_place) {
+      pipeline(batch, w);
+      opening = true;
+    }
   }
   w.counters.fast_path.add(burst.size() - left - fast_path.handed_over());
-  if (!batch.empty()) pipeline(batch, w);
+  if (!batch.empty()) opening ? pipeline_tracked(batch, w) : pipeline(batch, w);
   return fast_path.handed_over();
 }
 

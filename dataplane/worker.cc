@@ -158,6 +158,7 @@ void Worker::process(Burst& burst, std::uint64_t now) noexcept {
   if (snapshot->ports->any_limits) [[unlikely]]
     police_received(burst);
   room_left = kRoomABurst;
+  entered.clear();
   const unsigned handed_over = pipeline(burst, batch_, *this);
   counters.received.add(burst.size() - handed_over);
   counters.handed_over.add(handed_over);

@@ -13,6 +13,7 @@
 
 #include "dataplane/batch.h"
 #include "dataplane/config.h"
+#include "dataplane/flow/entered.h"
 #include "dataplane/handoff.h"
 #include "dataplane/observe/counters.h"
 #include "dataplane/observe/events.h"
@@ -70,6 +71,7 @@ struct Worker {
   // much as many known packets: under a flood these come first.
   static constexpr unsigned kRoomABurst = 8;
   unsigned room_left = 0;
+  flow::Entered entered;  // since the burst began
 
   // kBatchSize places, by Packet::admission; given out in turn, so that those of one batch differ.
   std::vector<Admission> admissions;

@@ -23,13 +23,13 @@ bool is_prime(std::uint32_t n) {
   return true;
 }
 
-// Two slots for each connection at 84 % fill: at more than 16 groups the chance that a key finds
-// all 16 groups of its chain full is below one in 10^9.
-std::uint32_t groups_for(std::uint32_t connections) {
+// Two slots for each connection at 80 % fill: the chance that a key finds all groups of its chain
+// full is below one in 10^9, however long connections have come and gone.
+std::uint32_t groups_for(std::uint32_t connections, unsigned chain) {
   check(connections >= 1 && connections <= 100'000'000,
         "a flow table holds 1 to 100,000,000 connections: change flows-v4 or flows-v6");
-  std::uint64_t groups = std::uint64_t{connections} * 200 / (std::uint64_t{84} * kLanes) + 1;
-  if (groups < 17) groups = 17;
+  std::uint64_t groups = std::uint64_t{connections} * 200 / (std::uint64_t{80} * kLanes) + 1;
+  if (groups <= chain) groups = chain + 1;
   groups |= 1;
   while (!is_prime(static_cast<std::uint32_t>(groups))) groups += 2;
   return static_cast<std::uint32_t>(groups);
@@ -142,7 +142,7 @@ template <typename F>
 FlowMap<F>::FlowMap(std::uint32_t connections, const FlowTimeouts& timeouts,
                     tables::Quiescence& quiescence)
     : limit_(connections),
-      group_count_(groups_for(connections)),
+      group_count_(groups_for(connections, kChain)),
       timeouts_(timeouts),
       expendable_reach_(longest_expendable(timeouts)),
       groups_(group_count_),
@@ -168,38 +168,45 @@ Flow<F>* FlowMap<F>::search_further(const Key& key, std::uint32_t hash) noexcept
 // and erased anew since its epoch was read.
 template <typename F>
 bool FlowMap<F>::take_rested(std::uint32_t group, unsigned lane) noexcept {
-  const auto& epoch = records_[index(group * 16 + lane)].created;
-  if (!grace_.over(epoch.load(std::memory_order_relaxed)) ||
+  Record& record = records_[index(group * 16 + lane)];
+  if (!grace_.over(record.moment.load(std::memory_order_relaxed)) ||
       !groups_[group].change_tag(lane, lane::tomb, lane::busy)) {
     return false;
   }
-  if (grace_.over(epoch.load(std::memory_order_relaxed))) return true;
-  groups_[group].put_tag(lane, lane::tomb);
-  return false;
+  if (!grace_.over(record.moment.load(std::memory_order_relaxed))) {
+    groups_[group].put_tag(lane, lane::tomb);
+    return false;
+  }
+  note_write(&record);
+  record.about.store(0, std::memory_order_relaxed);
+  return true;
 }
 
 template <typename F>
-bool FlowMap<F>::claim_in(std::uint32_t group, unsigned& lane) noexcept {
+bool FlowMap<F>::claim_in(std::uint32_t group, std::uint32_t hash, unsigned& lane) noexcept {
+  const std::uint16_t ours = lane::tentative(hash);
   const Lanes tags(groups_[group].tags, std::memory_order_acquire);
   for (unsigned free = tags.equal(lane::empty); free != 0; free &= free - 1) {
     lane = static_cast<unsigned>(std::countr_zero(free));
-    if (groups_[group].change_tag(lane, lane::empty, lane::busy)) return true;
+    if (groups_[group].change_tag(lane, lane::empty, ours)) return true;
   }
   for (unsigned tombs = tags.equal(lane::tomb); tombs != 0; tombs &= tombs - 1) {
     lane = static_cast<unsigned>(std::countr_zero(tombs));
-    if (take_rested(group, lane)) return true;
+    if (!take_rested(group, lane)) continue;
+    groups_[group].put_tag(lane, ours);
+    return true;
   }
   return false;
 }
 
-// A place for a key of this hash, BUSY; kNoSlot when its whole chain is full.
+// A place for a key of this hash, tentative; kNoSlot when its whole chain is full.
 template <typename F>
 [[gnu::always_inline]] inline SlotId FlowMap<F>::claim(std::uint32_t hash) noexcept {
   const std::uint32_t group = first_group(hash);
   const Lanes tags(groups_[group].tags, std::memory_order_acquire);
   if (const unsigned free = tags.equal(lane::empty); free != 0) [[likely]] {
     const auto lane = static_cast<unsigned>(std::countr_zero(free));
-    if (groups_[group].change_tag(lane, lane::empty, lane::busy)) [[likely]]
+    if (groups_[group].change_tag(lane, lane::empty, lane::tentative(hash))) [[likely]]
       return group * 16 + lane;
   }
   return claim_anywhere(hash);
@@ -210,11 +217,11 @@ template <typename F>
 SlotId FlowMap<F>::claim_anywhere(std::uint32_t hash) noexcept {
   Chain chain(*this, hash);
   unsigned lane = 0;
-  if (claim_in(chain.group(), lane)) return chain.group() * 16 + lane;
+  if (claim_in(chain.group(), hash, lane)) return chain.group() * 16 + lane;
   for (unsigned n = 1; n < kChain; ++n) {
     groups_[chain.group()].add_overflow(1);
     chain.next();
-    if (claim_in(chain.group(), lane)) return chain.group() * 16 + lane;
+    if (claim_in(chain.group(), hash, lane)) return chain.group() * 16 + lane;
   }
   chain = Chain(*this, hash);
   for (unsigned n = 1; n < kChain; ++n, chain.next()) groups_[chain.group()].add_overflow(-1);
@@ -224,20 +231,20 @@ SlotId FlowMap<F>::claim_anywhere(std::uint32_t hash) noexcept {
 // Gives a BUSY slot back, to be used again after the grace period.
 template <typename F>
 void FlowMap<F>::release(SlotId slot, std::uint32_t hash) noexcept {
-  note_write(&records_[index(slot)]);
-  records_[index(slot)].created.store(grace_.epoch_of_erasure(), std::memory_order_relaxed);
+  Record& record = records_[index(slot)];
+  note_write(&record);
+  record.moment.store(grace_.epoch_of_erasure(), std::memory_order_relaxed);
   groups_[slot / 16].put_tag(slot % 16, lane::tomb);
   Chain chain(*this, hash);
   for (; chain.group() != slot / 16; chain.next()) groups_[chain.group()].add_overflow(-1);
 }
 
-// Takes back what this thread itself has published (or not yet).
+// Takes back a slot that this thread itself has claimed, whatever became of it.
 template <typename F>
 void FlowMap<F>::withdraw(SlotId slot, std::uint32_t hash) noexcept {
   Group& group = groups_[slot / 16];
-  for (;;) {
-    const std::uint16_t tag = group.tag(slot % 16, std::memory_order_acquire);
-    if (tag == lane::busy || group.change_tag(slot % 16, tag, lane::busy)) break;
+  while (
+      !group.change_tag(slot % 16, group.tag(slot % 16, std::memory_order_acquire), lane::busy)) {
   }
   release(slot, hash);
 }
@@ -286,9 +293,8 @@ template <typename F>
                                 .from_own_node = flow.from_own_node};
   Record& record = records_[index(pair.forward)];
   note_write(&record);
-  record.created.store(now_seconds, std::memory_order_relaxed);
-  record.service_id = flow.service_id;
-  record.seen.store(now_seconds, std::memory_order_relaxed);
+  record.moment.store(now_seconds, std::memory_order_relaxed);
+  record.about.store(flow.service_id, std::memory_order_relaxed);
   groups_[pair.reply / 16].first_stamp(pair.reply % 16, kNeverDue);
   std::uint32_t look =
       std::min(timeout_seconds(state, flow.forward.protocol, timeouts_), kStampReach);
@@ -307,11 +313,11 @@ template <typename F>
          tags.equal_either(lane::committed(hash)) == 1U << slot % 16;
 }
 
-// Looks for other entries of the key of our tentative one. Of two tentative ones the connection
-// with the lower forward slot goes on and the other waits, to be cancelled by it or to see it
-// committed. See README.md for why at most one commits.
+// Looks for other entries of the key of our tentative one. What is tentative may not be written
+// yet: it is a rival by its tag. Of two such the one in the lower slot goes on and the other waits,
+// to be cancelled by it or to see it committed. flow_map.h says why at most one of a key commits.
 template <typename F>
-typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash, SlotId forward,
+typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash, const Pair& pair,
                                                  bool impatient) noexcept {
   const Key& key = at(slot).key;
   const std::uint16_t committed = lane::committed(hash), tentative = lane::tentative(hash);
@@ -322,12 +328,14 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
     for (unsigned m = tags.equal_either(committed); m != 0; m &= m - 1) {
       const auto lane = static_cast<unsigned>(std::countr_zero(m));
       const SlotId other = chain.group() * 16 + lane;
-      if (other == slot || !same(at(other).key, key)) continue;
+      if (other == pair.forward || other == pair.reply) continue;
       if (group.tag(lane, std::memory_order_acquire) == tentative) {
-        if (!impatient && forward_of(at(other)) < forward) return Contest::waits;
+        if (!impatient && other < slot) return Contest::waits;
         if (group.change_tag(lane, tentative, lane::cancelled)) continue;
       }
-      if (group.tag(lane, std::memory_order_acquire) == committed) return Contest::lost;
+      if (group.tag(lane, std::memory_order_acquire) == committed && same(at(other).key, key)) {
+        return Contest::lost;
+      }
     }
     if (tags.overflow() == 0) break;
   }
@@ -336,15 +344,15 @@ typename FlowMap<F>::Contest FlowMap<F>::contend(SlotId slot, std::uint32_t hash
 
 template <typename F>
 [[gnu::always_inline]] inline bool FlowMap<F>::wins(SlotId slot, std::uint32_t hash,
-                                                    SlotId forward) noexcept {
-  return is_alone(slot, hash) || outlasts(slot, hash, forward);
+                                                    const Pair& pair) noexcept {
+  return is_alone(slot, hash) || outlasts(slot, hash, pair);
 }
 
 // Waits a moment only: a rival that is not running holds nobody up, it is cancelled.
 template <typename F>
-bool FlowMap<F>::outlasts(SlotId slot, std::uint32_t hash, SlotId forward) noexcept {
+bool FlowMap<F>::outlasts(SlotId slot, std::uint32_t hash, const Pair& pair) noexcept {
   for (unsigned n = 0;; ++n) {
-    const Contest contest = contend(slot, hash, forward, n >= kPatience);
+    const Contest contest = contend(slot, hash, pair, n >= kPatience);
     if (contest != Contest::waits) return contest == Contest::won;
     if (groups_[slot / 16].tag(slot % 16, std::memory_order_acquire) == lane::cancelled) {
       return false;
@@ -353,18 +361,15 @@ bool FlowMap<F>::outlasts(SlotId slot, std::uint32_t hash, SlotId forward) noexc
   }
 }
 
-// Both filled entries: tentative, contest, committed. False when a rival was first: then both are
-// withdrawn.
+// Both tentative and filled entries: contest, committed. False when a rival was first: then both
+// are withdrawn.
 template <typename F>
 [[gnu::always_inline]] inline bool FlowMap<F>::publish(const Pair& pair) noexcept {
   Group& reply = groups_[pair.reply / 16];
   Group& forward = groups_[pair.forward / 16];
   const unsigned reply_lane = pair.reply % 16, forward_lane = pair.forward % 16;
   const std::uint16_t committed = lane::committed(pair.forward_hash);
-  reply.put_tag(reply_lane, lane::tentative(pair.reply_hash));
-  forward.put_tag(forward_lane, lane::tentative(pair.forward_hash));
-  if (wins(pair.reply, pair.reply_hash, pair.forward) &&
-      wins(pair.forward, pair.forward_hash, pair.forward) &&
+  if (wins(pair.reply, pair.reply_hash, pair) && wins(pair.forward, pair.forward_hash, pair) &&
       reply.change_tag(reply_lane, lane::tentative(pair.reply_hash),
                        lane::committed(pair.reply_hash))) {
     if (forward.change_tag(forward_lane, lane::tentative(pair.forward_hash), committed)) {
@@ -395,32 +400,32 @@ template <typename F>
 typename FlowMap<F>::Inserted FlowMap<F>::insert(const NewFlow<F>& flow, std::uint32_t hash,
                                                  std::uint32_t now_seconds) noexcept {
   const Key reply = reply_key(flow.forward, flow.rewrite);
-  if (same(reply, flow.forward)) return {Outcome::reply_taken, nullptr};
+  if (same(reply, flow.forward)) return {Outcome::reply_taken, 0, nullptr};
   Pair pair{kNoSlot, kNoSlot, hash, hash_(reply)};
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
     if (attempt != 0) {
-      if (Flow<F>* found = search(flow.forward, hash)) return {Outcome::exists, found};
+      if (Flow<F>* found = search(flow.forward, hash)) return {Outcome::exists, 0, found};
     }
     if (Flow<F>* found = search(reply, pair.reply_hash)) {
-      if (!help(slot_of(*found), flow.forward)) return {Outcome::reply_taken, nullptr};
+      if (!help(slot_of(*found), flow.forward)) return {Outcome::reply_taken, 0, nullptr};
       continue;
     }
-    if (!reserve(pair, now_seconds)) return {Outcome::full, nullptr};
+    if (!reserve(pair, now_seconds)) return {Outcome::full, 0, nullptr};
     pair.reply = claim(pair.reply_hash);
     pair.forward = claim(pair.forward_hash);
     const bool placed = pair.reply != kNoSlot && pair.forward != kNoSlot;
     if (placed) {
       fill(pair, flow, reply, now_seconds);
-      if (publish(pair)) return {Outcome::inserted, &at(pair.forward)};
+      if (publish(pair)) return {Outcome::inserted, pair.reply_hash, &at(pair.forward)};
     } else {
-      if (pair.reply != kNoSlot) release(pair.reply, pair.reply_hash);
-      if (pair.forward != kNoSlot) release(pair.forward, pair.forward_hash);
+      if (pair.reply != kNoSlot) withdraw(pair.reply, pair.reply_hash);
+      if (pair.forward != kNoSlot) withdraw(pair.forward, pair.forward_hash);
       grace_.advance();
     }
     size_.fetch_sub(1, std::memory_order_relaxed);
     if (!placed && attempt >= kPlacings) break;
   }
-  return {Outcome::full, nullptr};
+  return {Outcome::full, 0, nullptr};
 }
 
 // Forward entries in the groups that the new connection's keys would go to, whose stamps say that
@@ -453,7 +458,11 @@ template <typename F>
 bool FlowMap<F>::make_room(const Pair& pair, std::uint32_t now_seconds) noexcept {
   Candidates candidates;
   const unsigned count = find_candidates(pair, now_seconds, candidates);
-  for (unsigned n = 0; n < count; ++n) __builtin_prefetch(&at(at(candidates[n]).peer));
+  for (unsigned n = 0; n < count; ++n) {
+    const SlotId peer = at(candidates[n]).peer;
+    __builtin_prefetch(&at(peer));
+    __builtin_prefetch(&records_[index(peer)]);
+  }
   SlotId oldest = kNoSlot;
   std::uint32_t silence = 0;
   for (unsigned n = 0; n < count; ++n) {
@@ -544,7 +553,9 @@ std::uint32_t FlowMap<F>::timeout(const Flow<F>& forward, State state) const noe
 template <typename F>
 std::uint32_t FlowMap<F>::last_seen(const Flow<F>& forward,
                                     std::uint32_t now_seconds) const noexcept {
-  std::uint32_t last = records_[index(slot_of(forward))].seen.load(std::memory_order_relaxed);
+  std::uint32_t last =
+      std::max(records_[index(slot_of(forward))].moment.load(std::memory_order_relaxed),
+               records_[index(forward.peer)].about.load(std::memory_order_relaxed));
   for (const Flow<F>* entry :
        {&forward, static_cast<const Flow<F>*>(&flows_[index(forward.peer)])}) {
     const std::uint16_t seen = entry->seen.load(std::memory_order_relaxed);
@@ -559,7 +570,7 @@ std::uint32_t FlowMap<F>::last_seen(const Flow<F>& forward,
 template <typename F>
 void FlowMap<F>::take_over_seen(SlotId forward, std::uint32_t now_seconds) noexcept {
   Flow<F>& flow = at(forward);
-  std::atomic<std::uint32_t>& record = records_[index(forward)].seen;
+  std::atomic<std::uint32_t>& record = records_[index(flow.peer)].about;
   for (Flow<F>* entry : {&flow, &at(flow.peer)}) {
     std::uint16_t seen = entry->seen.load(std::memory_order_relaxed);
     if (seen == kNotSince) continue;
@@ -662,14 +673,14 @@ typename FlowMap<F>::Usage FlowMap<F>::usage() const noexcept {
 
 template <typename F>
 std::uint32_t FlowMap<F>::service_id(const Flow<F>& forward) const noexcept {
-  return records_[index(slot_of(forward))].service_id;
+  return records_[index(slot_of(forward))].about.load(std::memory_order_relaxed);
 }
 
 template <typename F>
 std::uint32_t FlowMap<F>::age_seconds(const Flow<F>& forward,
                                       std::uint32_t now_seconds) const noexcept {
   const std::uint32_t created =
-      records_[index(slot_of(forward))].created.load(std::memory_order_relaxed);
+      records_[index(slot_of(forward))].moment.load(std::memory_order_relaxed);
   return now_seconds - std::min(now_seconds, created);
 }
 

@@ -15,13 +15,14 @@
 // connection on it, erase() it and treat the packet as one without flow: both keys are free at
 // once.
 //
-// Why a reader never sees a half-made entry. A tag's lane goes EMPTY, BUSY, tentative, committed,
-// BUSY, TOMB, EMPTY, by read-modify-write only; readers heed committed tags alone.
-//   1. An entry is written while its lane is BUSY, by the one thread whose compare-and-swap made it
-//      so. The peer's is written before either lane leaves BUSY.
-//   2. The step to tentative releases what was written. Every later change of the same 64-bit word
-//      is a read-modify-write, hence part of its release sequence: who acquires the word in any
-//      later state sees both entries whole.
+// Why a reader never sees a half-made entry. A tag's lane goes EMPTY, tentative, committed, BUSY,
+// TOMB, EMPTY, by read-modify-write only; readers heed committed tags alone.
+//   1. An entry is written while its lane is tentative, by the one thread whose compare-and-swap
+//      claimed it. Others may make it CANCELLED then, and nothing else; it stays the claimer's.
+//   2. Both entries are written before either is committed. The step to committed releases what
+//      was written; who takes it for the owner has acquired the peer's, committed before. Every
+//      later change of the same 64-bit word is a read-modify-write, hence part of its release
+//      sequence: who acquires the word in any later state sees both entries whole.
 //   3. find() asks the tag first and reads the entry after it, never the other way.
 //
 // Why it never sees a reused slot.
@@ -33,17 +34,19 @@
 //      between a claimer's look at the epoch and its swap, the second look, with the lane BUSY and
 //      its own, sees the new number and puts the TOMB back.
 //
-// Why of racing inserts of one key one wins. Each makes its two entries tentative, then looks at
-// the whole chain for others of the same key, then commits the reply and after it the forward
-// entry, all of it sequentially consistent. Suppose A and B were both committed, and A became
-// tentative first. B's look came after both: it saw A committed, and withdrew; or tentative, and
-// withdrew or turned A into CANCELLED. If that swap succeeded A's commit failed; if not, A was
-// committed and B withdrew. A look at the first group is a look at the chain when the count of
-// entries that passed it is zero: they count themselves before they can be seen. Of two tentative
-// rivals the one with the lower forward slot goes on; the other looks a few times more, then
-// cancels it, so that a stopped thread holds nobody up. Once a reply is committed only a cancelled
-// forward entry can stop the connection, so a rival who meets that state commits the forward entry
-// for its owner.
+// Why of racing inserts of one key one wins. Each makes its two lanes tentative, writes the
+// entries, then looks at the whole chain for others of the same tag, then commits the reply and
+// after it the forward entry, all of it sequentially consistent. A committed one is a rival when
+// its key is the same; a tentative one always, since its key may not be written yet: two inserts
+// that share only 14 bits of hash may make each other try again. Suppose A and B were both
+// committed, and A became tentative first. B's look came after both: it saw A committed, and
+// withdrew; or tentative, and withdrew or turned A into CANCELLED. If that swap succeeded A's
+// commit failed; if not, A was committed and B withdrew. A look at the first group is a look at the
+// chain when the count of entries that passed it is zero: they count themselves before they can be
+// seen. Of two tentative rivals the one in the lower slot goes on; the other looks a few times
+// more, then cancels it, so that a stopped thread holds nobody up. Once a reply is committed only a
+// cancelled forward entry can stop the connection, so a rival who meets that state commits the
+// forward entry for its owner.
 #pragma once
 
 #include <array>
@@ -107,16 +110,18 @@ class FlowMap {
 
   struct Inserted {
     Outcome outcome;
-    Flow<F>* flow;  // null for reply_taken and full
+    std::uint32_t reply_hash;  // of the reply's key, when `inserted`
+    Flow<F>* flow;             // null for reply_taken and full
   };
   // Enters both directions, the reply first. Bounded work, see above. The packet itself is counted
   // by passed(), as every other.
   Inserted insert(const NewFlow<F>& flow, std::uint32_t now_seconds) noexcept {
     const std::uint32_t hash = hash_(flow.forward);
-    if (Flow<F>* found = search(flow.forward, hash)) return {Outcome::exists, found};
+    if (Flow<F>* found = search(flow.forward, hash)) return {Outcome::exists, 0, found};
     return insert(flow, hash, now_seconds);
   }
-  // For a caller who has just looked for flow.forward and not found it; `hash` is its.
+  // For a caller who has looked for flow.forward since its last report, and not found it: saves
+  // time when nobody entered it since. `hash` is its.
   Inserted insert(const NewFlow<F>& flow, std::uint32_t hash, std::uint32_t now_seconds) noexcept;
   // For a key that is likely to be entered next, whose tags are in the cache: prefetches the place
   // that it will get, of a forward entry or of a reply's; or the tags of its second group.
@@ -130,7 +135,10 @@ class FlowMap {
   // lose counts to each other.
   void passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol, std::uint8_t flags,
               std::uint32_t now_seconds) noexcept;
-  // The same for a packet that cannot move the state: is_steady() (tcp_state.h). `now` is the
+  // Moves the state on alone: for who counts the packet by count().
+  void move(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flags,
+            std::uint32_t now_seconds) noexcept;
+  // As passed(), for a packet that cannot move the state: is_steady() (tcp_state.h). `now` is the
   // second as entries have it.
   static void count(Flow<F>& flow, std::uint32_t length, std::uint16_t now) noexcept;
   // 0xffff is kept for kNotSince and kNeverDue.
@@ -193,11 +201,13 @@ class FlowMap {
   void for_each(std::uint32_t first, std::uint32_t count, Visit&& visit);
 
  private:
-  // What packets do not need, by slot.
+  // What packets do not need, by slot: a connection has two.
   struct Record {
-    std::atomic<std::uint32_t> created;  // second; of a TOMB: the epoch of its erasure (grace.h)
-    std::uint32_t service_id;
-    std::atomic<std::uint32_t> seen;  // second; older than either entry's `seen` that is set
+    // Of a forward entry: the second in which it began. Of a TOMB: the epoch of its erasure.
+    std::atomic<std::uint32_t> moment;
+    // Of a forward entry: its Service's id. Of a reply: the second of the connection's last packet,
+    // older than either entry's `seen` that is set; or one before the connection began.
+    std::atomic<std::uint32_t> about;
   };
 
   // The groups in which a key may stand: from its first by a step of its own. The number of groups
@@ -254,15 +264,15 @@ class FlowMap {
   bool reserve(const Pair& pair, std::uint32_t now_seconds) noexcept;
   SlotId claim(std::uint32_t hash) noexcept;
   SlotId claim_anywhere(std::uint32_t hash) noexcept;
-  bool claim_in(std::uint32_t group, unsigned& lane) noexcept;
+  bool claim_in(std::uint32_t group, std::uint32_t hash, unsigned& lane) noexcept;
   bool take_rested(std::uint32_t group, unsigned lane) noexcept;
   void fill(const Pair& pair, const NewFlow<F>& flow, const Key& reply,
             std::uint32_t now_seconds) noexcept;
   bool publish(const Pair& pair) noexcept;
   [[nodiscard]] bool is_alone(SlotId slot, std::uint32_t hash) const noexcept;
-  bool wins(SlotId slot, std::uint32_t hash, SlotId forward) noexcept;
-  bool outlasts(SlotId slot, std::uint32_t hash, SlotId forward) noexcept;
-  Contest contend(SlotId slot, std::uint32_t hash, SlotId forward, bool impatient) noexcept;
+  bool wins(SlotId slot, std::uint32_t hash, const Pair& pair) noexcept;
+  bool outlasts(SlotId slot, std::uint32_t hash, const Pair& pair) noexcept;
+  Contest contend(SlotId slot, std::uint32_t hash, const Pair& pair, bool impatient) noexcept;
   bool help(SlotId reply, const Key& forward_key) noexcept;
   void withdraw(SlotId slot, std::uint32_t hash) noexcept;
   void release(SlotId slot, std::uint32_t hash) noexcept;
@@ -424,6 +434,12 @@ template <typename F>
 inline void FlowMap<F>::passed(Flow<F>& flow, std::uint32_t length, std::uint8_t protocol,
                                std::uint8_t flags, std::uint32_t now_seconds) noexcept {
   count(flow, length, clock16(now_seconds));
+  move(flow, protocol, flags, now_seconds);
+}
+
+template <typename F>
+inline void FlowMap<F>::move(Flow<F>& flow, std::uint8_t protocol, std::uint8_t flags,
+                             std::uint32_t now_seconds) noexcept {
   const State state = flow.state.load(std::memory_order_relaxed);
   if (!is_steady(state, protocol, flags, flow.is_reply)) [[unlikely]]
     move_on(flow, protocol, flags, now_seconds);

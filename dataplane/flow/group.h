@@ -8,12 +8,12 @@
 // A lane is part of an atomic 64-bit word. Tags change by read-modify-write only, so whoever
 // acquires a word sees all that was released through any of its lanes.
 //
-//   EMPTY -> BUSY        claimed: the slot belongs to one thread alone
-//   BUSY -> tentative    filled: rivals for the key see it, readers do not
+//   EMPTY -> tentative   claimed: the slot is one thread's, to be filled; rivals for a key of this
+//                        tag see it, readers do not
 //   tentative -> committed (readers find it) or CANCELLED (by a rival; its inserter takes it back)
 //   committed, tentative, CANCELLED -> BUSY -> TOMB      erased; the epoch of that (grace.h) is
 //                        noted before TOMB
-//   TOMB -> BUSY, EMPTY  once the epoch's grace period is over
+//   TOMB -> BUSY -> EMPTY or tentative                   once the epoch's grace period is over
 #pragma once
 
 #include <emmintrin.h>
@@ -140,8 +140,8 @@ struct alignas(64) Group {
     while (!word.compare_exchange_weak(seen, (seen & ~mask) | bits, std::memory_order_seq_cst)) {
     }
   }
-  // For the owner of a BUSY lane: no other thread stamps it, and whoever stamps a neighbour does so
-  // by compare-and-swap.
+  // For the claimer of a lane, before it is committed: no other thread stamps it, and whoever
+  // stamps a neighbour does so by compare-and-swap.
   void first_stamp(unsigned lane, std::uint16_t value) noexcept {
     note_write(this);
     using Lane [[gnu::may_alias]] = std::uint16_t;

@@ -105,10 +105,12 @@ Verdict enter(Packet& p, const Admission& a, Worker& w) {
   unsigned tried = 0;
   if (!keeps_port && has_source_port(p)) flow.rewrite.source_port = *ports.at(tried++);
   for (;;) {
-    const auto [outcome, entry] = map.insert(flow, p.hash, w.now_seconds);
+    const auto [outcome, reply_hash, entry] = map.insert(flow, p.hash, w.now_seconds);
     switch (outcome) {
       case flow::Outcome::inserted:
         w.counters.flows_created.add();
+        w.entered.add(p.hash);
+        w.entered.add(reply_hash);
         p.flow = entry;
         p.reply = false;
         p.fresh = false;

@@ -88,8 +88,12 @@ class FastPath {
   template <typename F, bool kInTunnel, bool kToTunnel>
   Fate deliver(const Look& look, flow::Flow<F>& flow, const tables::NextHop& hop,
                std::uint16_t tunnel_id, Outgoing& out) noexcept;
+  template <bool kInTunnel>
+  static unsigned frame_end(const Look& look) noexcept;
   template <typename F>
   flow::Flow<F>* find(const std::uint8_t* ip, std::uint32_t hash) noexcept;
+  template <typename F, bool kInTunnel>
+  std::uint64_t learn(const Look& look, flow::Flow<F>& flow) noexcept;
   template <typename F>
   bool move_on(InFrame<F> packet, std::uint32_t hash, flow::Flow<F>& flow) noexcept;
 

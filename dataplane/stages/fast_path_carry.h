@@ -2,8 +2,20 @@
 #pragma once
 
 #include "dataplane/stages/fast_path.h"
+#include "dataplane/stages/opening.h"
 
 namespace podwire::stages {
+
+// Where the packet of a flow begins in its frame.
+constexpr unsigned l3_of(bool in_tunnel) noexcept {
+  return sizeof(net::Ethernet) + (in_tunnel ? sizeof(net::Ipv4) : 0);
+}
+
+// An inner packet may claim no more than its outer one.
+template <bool kInTunnel>
+inline unsigned FastPath::frame_end(const Look& look) noexcept {
+  return kInTunnel ? outer_end(look.ip - l3_of(true)) : look.mbuf->pkt_len;
+}
 
 inline bool FastPath::hand_over(unsigned i) noexcept {
   Handoff& handoff = *w_.shared.handoff;
@@ -22,10 +34,12 @@ template <typename F, bool kInTunnel>
     flow = find<F>(look.ip, look.hash);
     if (flow == nullptr) return Fate::later;
   }
-  const std::uint64_t id = flow::Way::next_hop_or_more(
-      flow->way.load(std::memory_order_relaxed), kInTunnel ? origin_.tunnel_way : origin_.way);
-  if (id >= hop_count_) [[unlikely]]
-    return Fate::in_place;
+  std::uint64_t id = flow::Way::next_hop_or_more(flow->way.load(std::memory_order_relaxed),
+                                                 kInTunnel ? origin_.tunnel_way : origin_.way);
+  if (id >= hop_count_) [[unlikely]] {
+    id = learn<F, kInTunnel>(look, *flow);
+    if (id >= hop_count_) return Fate::in_place;
+  }
   const tables::NextHop& hop = hops_[id];
   if (hop.port != out.port() && !out.open(hop.port, w_, left_from(look))) [[unlikely]]
     return Fate::in_place;
@@ -41,12 +55,11 @@ template <typename F, bool kInTunnel, bool kToTunnel>
                                                                const tables::NextHop& hop,
                                                                std::uint16_t tunnel_id,
                                                                Outgoing& out) noexcept {
-  constexpr unsigned kL3 = sizeof(net::Ethernet) + (kInTunnel ? sizeof(net::Ipv4) : 0);
+  constexpr unsigned kL3 = l3_of(kInTunnel);
   constexpr unsigned kHeaders = sizeof(net::Ethernet) + (kToTunnel ? sizeof(net::Ipv4) : 0);
   rte_mbuf* mbuf = look.mbuf;
   const InFrame<F> packet{look.ip, Wire<F>::total(look.ip)};
-  // An inner packet may claim no more than its outer one.
-  const unsigned end = kInTunnel ? outer_end(packet.ip - kL3) : mbuf->pkt_len;
+  const unsigned end = frame_end<kInTunnel>(look);
   const unsigned hop_less = hop.kind == tables::NextHopKind::host ? 0 : origin_.hop_less;
   if (packet.total + kL3 > end || packet.total > hop.mtu || Wire<F>::hops(packet.ip) <= hop_less)
       [[unlikely]]
@@ -80,6 +93,27 @@ template <typename F>
 [[gnu::noinline]] flow::Flow<F>* FastPath::find(const std::uint8_t* ip,
                                                 std::uint32_t hash) noexcept {
   return map<F>().find(Wire<F>::key(ip), hash, flow::kNoSlot);
+}
+
+// The next hop of a direction of which no packet has come this way yet, under these tables; no
+// hop's number when the stages have to see it. Only of a packet that they would count as one of the
+// flow, for what is remembered says that one has passed.
+template <typename F, bool kInTunnel>
+[[gnu::noinline]] std::uint64_t FastPath::learn(const Look& look, flow::Flow<F>& flow) noexcept {
+  if constexpr (F::family == net::Family::v4) {
+    const InFrame<F> packet{look.ip, Wire<F>::total(look.ip)};
+    const bool udp = flow.key.protocol == net::protocol::udp;
+    const bool whole = udp ? packet.is_whole_datagram() : packet.segment() != Segment::other;
+    if (!whole || packet.total + l3_of(kInTunnel) > frame_end<kInTunnel>(look)) {
+      return flow::Way::kHops;
+    }
+    const FirstOfWay first{look.mbuf, look.ip, run_->in_port, kInTunnel, look.hash};
+    if (const tables::NextHop* hop = learn_way(first, flow, w_)) {
+      if (udp) map<F>().move(flow, net::protocol::udp, 0, w_.now_seconds);
+      return static_cast<std::uint64_t>(hop - hops_);
+    }
+  }
+  return flow::Way::kHops;
 }
 
 // A packet that may move its connection's state. False when its flow is no more.

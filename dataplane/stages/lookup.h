@@ -72,10 +72,10 @@ template <typename F>
 }
 
 // The packet takes the new-flow stages; they find their notes in its Admission.
-inline Admission& make_fresh(Packet& p, Worker& w) noexcept {
+inline void make_fresh(Packet& p, Worker& w, bool to_judge_again = false) noexcept {
   p.fresh = true;
   p.admission = static_cast<std::uint16_t>(w.next_admission++ % kBatchSize);
-  return w.admissions[p.admission] = Admission{};
+  w.admissions[p.admission].begin(to_judge_again);
 }
 
 // Ties the packet to a flow that exists: it is known, or is to be judged again when the flow was
@@ -87,7 +87,7 @@ void attach(Packet& p, flow::Flow<F>& flow, Worker& w) noexcept {
   if (flow.policy_generation.load(std::memory_order_relaxed) == w.snapshot->policy_generation) {
     count_passed(p, flow, w);
   } else {
-    make_fresh(p, w).judge_again = true;
+    make_fresh(p, w, true);
   }
 }
 

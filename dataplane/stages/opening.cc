@@ -77,6 +77,28 @@ bool Opening::take(Packet& p, std::uint32_t hash, Worker& w) noexcept {
   return true;
 }
 
+const tables::NextHop* learn_way(const FirstOfWay& first, flow::Flow<flow::V4>& flow,
+                                 Worker& w) noexcept {
+  const tables::PortInfo* port = w.snapshot->ports->find(first.in_port);
+  if (port == nullptr || !w.snapshot->synced) return nullptr;
+  Packet p;
+  p.mbuf = first.mbuf;
+  p.in_port = first.in_port;
+  p.l3_offset = static_cast<std::uint16_t>(first.ip - rte_pktmbuf_mtod(first.mbuf, std::uint8_t*));
+  p.l4_offset = static_cast<std::uint16_t>(p.l3_offset + Ip::header);
+  p.protocol = flow.key.protocol;
+  p.source = first.in_tunnel ? Source::tunnel : source_of(port->role);
+  p.source_port = flow.key.source_port;
+  p.destination_port = flow.key.destination_port;
+  p.hash = first.hash;
+  p.flow = &flow;
+  p.reply = flow.is_reply;
+  if (!check_v4_addresses(p, port, w).goes_on() || !check_use(p, port, w).goes_on()) {
+    return nullptr;
+  }
+  return first_hop(p, w);
+}
+
 Verdict Start::decide(Packet& p, Worker& w) noexcept {
   if (!p.plain) return Verdict::next();
   const auto& flow = flow_of<flow::V4>(p);

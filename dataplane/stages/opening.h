@@ -7,6 +7,7 @@
 
 #include <string_view>
 
+#include "dataplane/flow/flow.h"
 #include "dataplane/verdict.h"
 #include "dataplane/worker.h"
 
@@ -20,6 +21,20 @@ struct Opening {
   // `hash` is its key's. False when its packet is not plain: then it has to be parsed.
   static bool take(Packet& p, std::uint32_t hash, Worker& w) noexcept;
 };
+
+// A flow's way, of which the fast path has found the first packet that comes so: the reply's first,
+// or any after policies or routes have changed.
+struct FirstOfWay {
+  rte_mbuf* mbuf;
+  std::uint8_t* ip;
+  PortId in_port;
+  bool in_tunnel;
+  std::uint32_t hash;  // of its key
+};
+// Asks what parse, decap and route ask about key, port and tables, and remembers the answer in the
+// flow. Null when the stages have to see the packet; it is as it was then.
+const tables::NextHop* learn_way(const FirstOfWay& first, flow::Flow<flow::V4>& flow,
+                                 Worker& w) noexcept;
 
 struct Start {
   static constexpr std::string_view name = "start";

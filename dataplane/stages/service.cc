@@ -151,6 +151,16 @@ Verdict through_service(Packet& p, Admission& a, Worker& w) {
   return Verdict::next();
 }
 
+// An earlier packet of this burst may have begun the flow.
+void find_again(Packet& p, Worker& w) {
+  by_family(p, [&]<typename F>(F) {
+    auto* flow = w.shared.flows->template map<F>().find(key_of<F>(p), p.hash, flow::kNoSlot);
+    if (flow == nullptr) return;
+    p.fresh = false;
+    attach(p, *flow, w);
+  });
+}
+
 // What the reply's key will be if nothing else has it. A masqueraded flow's port is not drawn yet.
 template <typename F>
 typename F::Key likely_reply(const Packet& p, const Admission& a) {
@@ -171,6 +181,8 @@ void Service::seek(Packet& p, Worker& w) noexcept {
   if (w.admissions[p.admission].judge_again) return;
   by_family(p,
             [&]<typename F>(F) { w.shared.flows->template map<F>().prefetch_place(p.hash, true); });
+  w.snapshot->services->frontends.prefetch(
+      {p.destination_address(), p.destination_port, p.protocol});
 }
 
 void Service::find(Packet& p, Worker& w) noexcept {
@@ -205,20 +217,17 @@ void Service::choose(Packet& p, Worker& w) noexcept {
   by_family(p, [&]<typename F>(F) {
     auto& map = w.shared.flows->template map<F>();
     a.reply_hash = map.hash(likely_reply<F>(p, a));
+    map.prefetch(a.reply_hash);
   });
 }
 
 Verdict Service::decide(Packet& p, Worker& w) noexcept {
   Admission& a = w.admissions[p.admission];
   if (a.judge_again) return Verdict::next();
-  // An earlier packet of this batch may have begun the flow.
-  by_family(p, [&]<typename F>(F) {
-    auto* flow = w.shared.flows->template map<F>().find(key_of<F>(p), p.hash, flow::kNoSlot);
-    if (flow == nullptr) return;
-    p.fresh = false;
-    attach(p, *flow, w);
-  });
-  if (p.flow != nullptr) return Verdict::next();
+  if (w.entered.may_have(p.hash)) {
+    find_again(p, w);
+    if (p.flow != nullptr) return Verdict::next();
+  }
 
   if (const Verdict verdict = may_begin(p, a, w); !verdict.goes_on()) return verdict;
   const auto& services = *w.snapshot->services;

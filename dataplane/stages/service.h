@@ -17,7 +17,7 @@ namespace podwire::stages {
 
 struct Service {
   static constexpr std::string_view name = "service";
-  static void seek(Packet& p, Worker& w) noexcept;    // the place of the frontend
+  static void seek(Packet& p, Worker& w) noexcept;    // the places of the flow and the frontend
   static void find(Packet& p, Worker& w) noexcept;    // the frontend and its Service
   static void draw(Packet& p, Worker& w) noexcept;    // one of its backends
   static void choose(Packet& p, Worker& w) noexcept;  // where the packet goes, and its reply's key

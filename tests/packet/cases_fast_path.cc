@@ -383,6 +383,40 @@ PACKET_CASE(FastPathAsksWhereAPacketComesFrom) {
               .counters = {{"tunnel_in", 1}, {"drop.tunnel_bad_inner", 1}}});
 }
 
+// The first packet of a direction, and the first after routes have changed, asks what there is to
+// ask and goes on at once; after a change of policy the flow is judged again first.
+PACKET_CASE(FastPathLearnsItsWays) {
+  World world;
+  const Frame out = udp("10.244.1.2", 4000, "10.244.1.3", 53);
+  const Frame back = udp("10.244.1.3", 53, "10.244.1.2", 4000);
+  const auto& fast = world.worker().counters.fast_path;
+  const auto both_go_fast = [&] {
+    const auto before = fast.read();
+    RUN(world, {.in = {{"b", back}}, .out = {{"a", back.one_hop_less()}}});
+    RUN(world, {.in = {{"a", out}}, .out = {{"b", out.one_hop_less()}}});
+    EXPECT_EQ(fast.read() - before, 2U);
+  };
+  RUN(world,
+      {.in = {{"a", out}}, .out = {{"b", out.one_hop_less()}}, .counters = {{"flows_created", 1}}});
+  both_go_fast();
+  flow::Flow<flow::V4>* flow = nullptr;
+  world.shared().flows->v4.for_each([&](flow::SlotId, flow::Flow<flow::V4>& f) { flow = &f; });
+  ASSERT_NE(flow, nullptr);
+  EXPECT_EQ(flow->state.load(), flow::State::replied);
+  ++world.next.route_generation;
+  world.publish();
+  both_go_fast();
+  ++world.next.policy_generation;
+  world.publish();
+  RUN(world, {.in = {{"b", back}},
+              .out = {{"a", back.one_hop_less()}},
+              .counters = {{"policy_rejudged", 1}}});
+  RUN(world, {.in = {{"a", out}},
+              .out = {{"b", out.one_hop_less()}},
+              .counters = {{"policy_rejudged", 1}}});
+  both_go_fast();
+}
+
 // What one worker did with frames of many flows from outside, and what it left to the other.
 struct Shares {
   std::size_t sent_by_first, sent_by_second;
