@@ -219,6 +219,18 @@ std::size_t Client::discard_sent() {
   return count;
 }
 
+void Client::stop_for_loss(const std::string& what) const {
+  std::string drops;
+  const auto& counters = world_.worker().counters.drops;
+  for (std::size_t n = 0; n < counters.size(); ++n) {
+    if (const auto count = counters[n].read()) {
+      drops += ", " + std::string(kReasonNames[n]) + " " + std::to_string(count);
+    }
+  }
+  stop("new_flows",
+       what + " were lost; dropped since the start" + (drops.empty() ? ": none" : drops));
+}
+
 test::Frame Client::first_frame(std::uint32_t i) const {
   const std::string service = text_of(service_v4(service_of(i)));
   return options_.protocol == kTcp ? test::tcp(kClient, client_port(i), service, kServicePort, "S")
@@ -276,7 +288,7 @@ void Client::send_all(std::uint32_t first, std::uint32_t count, Kind kind) {
     const unsigned packets = burst.size();
     world_.worker().process(burst);
     world_.shared().quiescence.report(0);
-    if (discard_sent() != packets) stop("new_flows", "packets of new connections are lost");
+    if (discard_sent() != packets) stop_for_loss("packets of new connections");
   }
 }
 

@@ -61,6 +61,8 @@ class Client {
 
   // Frees what left the node since the last call. Returns how many frames these were.
   std::size_t discard_sent();
+  // Ends the program: `what` was lost. Says how many packets were dropped since the start, and why.
+  [[noreturn]] void stop_for_loss(const std::string& what) const;
 
   // Opens `count` connections from `first` on singly, and sends a reply to each; compares every
   // byte of what leaves. Ends the program when something is wrong.
