@@ -59,8 +59,9 @@ std::string line_of(const Row& row) {
   if (row.contains("ratio")) {
     text += ", rte_hash " + row["rte_hash_cycles"].dump() + ", ratio " + row["ratio"].dump();
   } else {
-    text +=
-        ", one worker " + row["one_worker_cycles"].dump() + ", speedup " + row["speedup"].dump();
+    text += ", one worker " + row["one_worker_cycles"].dump() + ", speedup " +
+            row["speedup"].dump() + "; a bystander costs " + row["bystander_costs"].dump() +
+            " times";
   }
   return text + (row["noise"]["quiet"].get<bool>() ? "" : "  (never quiet: quietest third)");
 }
@@ -115,6 +116,7 @@ void measure_workers(const test::FlowCase& c, std::uint32_t flows, const Options
             {"back", to_json(back)},
             {"there_alone", to_json(two.there_alone.cycles)},
             {"back_alone", to_json(two.back_alone.cycles)},
+            {"bystander_costs", std::round(two.bystander_costs() * 1000) / 1000},
             {"speedup", std::round(two.speedup() * 1000) / 1000}};
     const Measured all[] = {two.one, two.there, two.back};
     add_record(row, together(all));

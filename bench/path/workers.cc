@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "bench/lib/record.h"
+#include "bench/lib/rte_hash_table.h"
 #include "bench/path/node.h"
 
 namespace podwire::bench {
@@ -77,8 +78,8 @@ Subject opposed(Lane& ours, Lane& theirs, Opponent& opponent,
                 std::span<const std::uint32_t> sequence) {
   return {[&, sequence] {
             opponent.finish();
-            ours.load(sequence);
             theirs.load(sequence, 2 * kWindow);
+            ours.load(sequence);  // last: in this core's caches as when it works alone
             opponent.start(theirs);
           },
           [&] {
@@ -87,8 +88,19 @@ Subject opposed(Lane& ours, Lane& theirs, Opponent& opponent,
           }};
 }
 
-Subject alone(Lane& lane, Opponent& opponent, std::span<const std::uint32_t> sequence) {
-  Subject subject = lane.subject(sequence);
+// The same for what shares nothing with the other worker.
+Subject beside(const Subject& bystander, Lane& theirs, Opponent& opponent,
+               std::span<const std::uint32_t> sequence) {
+  return {[&, sequence, prepare = bystander.prepare] {
+            opponent.finish();
+            theirs.load(sequence, 2 * kWindow);
+            prepare();
+            opponent.start(theirs);
+          },
+          bystander.run};
+}
+
+Subject alone(const Subject& subject, Opponent& opponent) {
   return {[&opponent, prepare = subject.prepare] {
             opponent.finish();
             prepare();
@@ -124,6 +136,7 @@ TwoWorkers measure_two_workers(const test::FlowCase& c, const test::FlowCase& re
   const cpu_set_t cores = allowed();
   Node node(c, flows, 2);
   Lane there(node, c, 0), back(node, reply, 1), back_of_one(node, reply, 0);
+  RteHashBaseline bystander(flows, sequence);
   stay_on(cores, 0);
   std::vector<Measured> m;
   {
@@ -131,12 +144,15 @@ TwoWorkers measure_two_workers(const test::FlowCase& c, const test::FlowCase& re
     const Subject subjects[] = {both(there, back_of_one, opponent, sequence),
                                 opposed(there, back, opponent, sequence),
                                 opposed(back, there, opponent, sequence),
-                                alone(there, opponent, sequence), alone(back, opponent, sequence)};
+                                alone(there.subject(sequence), opponent),
+                                alone(back.subject(sequence), opponent),
+                                beside(bystander.subject(), there, opponent, sequence),
+                                alone(bystander.subject(), opponent)};
     m = alternate(subjects, windows);
     opponent.finish();
   }
   if (sched_setaffinity(0, sizeof(cores), &cores) != 0) stop("path", "cannot leave a core");
-  return {m[0], m[1], m[2], m[3], m[4]};
+  return {m[0], m[1], m[2], m[3], m[4], m[5], m[6]};
 }
 
 }  // namespace podwire::bench

@@ -13,10 +13,16 @@ struct TwoWorkers {
   Measured one;                      // one worker, both directions by turns
   Measured there, back;              // a worker each, while the other works
   Measured there_alone, back_alone;  // while the other rests
+  // rte_hash, which shares nothing with a worker on the other core: while that works, and rests.
+  Measured bystander, bystander_alone;
 
   // 2 when neither worker costs the other anything.
   [[nodiscard]] double speedup() const {
     return 4 * one.cycles.median / (there.cycles.median + back.cycles.median);
+  }
+  // What the machine takes from one core when the other works.
+  [[nodiscard]] double bystander_costs() const {
+    return bystander.cycles.median / bystander_alone.cycles.median;
   }
 };
 
