@@ -52,7 +52,9 @@ struct Shared {
   std::atomic<bool> stop{false};
 };
 
-struct Worker {
+// Two lines apart from its neighbours: processors fetch lines in pairs, and each worker writes its
+// own for every burst.
+struct alignas(128) Worker {
   Worker(Shared& shared, unsigned index);
   ~Worker();
 

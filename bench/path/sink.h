@@ -35,7 +35,9 @@ class Sink : public io::Port {
 
  private:
   const char* kind_;
-  unsigned count_ = 0, expected_ = 0;
+  // Apart from what a worker reads that receives here.
+  alignas(128) unsigned count_ = 0;
+  unsigned expected_ = 0;
   std::array<rte_mbuf*, kRoom> frames_;
 };
 
