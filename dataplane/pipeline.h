@@ -64,14 +64,20 @@ inline unsigned pipeline(const Burst& burst, Batch& batch, Worker& w) noexcept {
       continue;
     }
     Packet& packet = batch.append(mbuf, in_port);
-    opening &= hash && stages::Opening::take(packet, *hash, w);
+    if (!hash || !stages::Opening::take(packet, *hash, w)) opening = false;
     if (fate == Fate::in_place) {
       pipeline(batch, w);
       opening = true;
     }
   }
   w.counters.fast_path.add(burst.size() - left - fast_path.handed_over());
-  if (!batch.empty()) opening ? pipeline_tracked(batch, w) : pipeline(batch, w);
+  if (!batch.empty()) {
+    if (opening) {
+      pipeline_tracked(batch, w);
+    } else {
+      pipeline(batch, w);
+    }
+  }
   return fast_path.handed_over();
 }
 

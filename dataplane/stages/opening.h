@@ -22,8 +22,8 @@ struct Opening {
   static bool take(Packet& p, std::uint32_t hash, Worker& w) noexcept;
 };
 
-// A flow's way, of which the fast path has found the first packet that comes so: the reply's first,
-// or any after policies or routes have changed.
+// Of a flow's way, the first packet: the reply's first, or any after routes have changed. After a
+// change of policy the stages judge the flow first.
 struct FirstOfWay {
   rte_mbuf* mbuf;
   std::uint8_t* ip;

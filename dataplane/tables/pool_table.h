@@ -1,7 +1,7 @@
 // Which of the cluster's pools of pod addresses (Calico's IPPool) an address is of. A cluster has
 // a few, so they stand in a row, the longest prefix first, and are compared one after the other: a
-// trie reads as many cache lines for one address as this does for eight pools. Look-ups cost 2 ns
-// and 1 ns for every pool that is longer than the one found.
+// trie reads as many cache lines for one address as this does for eight pools. With one pool a new
+// flow's two look-ups are 25 instructions, in a trie 108; each pool adds a compare to both.
 //
 // Changed on the control thread, before a snapshot has it; read by any thread.
 #pragma once
