@@ -138,12 +138,17 @@ inline std::string read_valid(const nlohmann::json& json, std::vector<Attachment
   return {};
 }
 
-inline std::string check_request(const Request& r) {
+inline std::string check_request(Request& r) {
   const bool of_one = r.command == "ADD" || r.command == "DEL" || r.command == "CHECK";
   if (!of_one && r.command != "GC" && r.command != "STATUS") {
     return "command \"" + r.command + "\" is not known";
   }
-  if (!of_one) return {};
+  if (!of_one) {  // what it says of one attachment means nothing, and nobody has checked it
+    r.container_id.clear();
+    r.interface.clear();
+    r.netns.clear();
+    return {};
+  }
   if (!is_container_id(r.container_id)) {
     return "containerId \"" + r.container_id + "\" is not a container's ID";
   }

@@ -464,5 +464,15 @@ TEST(Protocol, RefusesWhatIsNotARequest) {
   EXPECT_EQ(error_of(R"({"command":"CHECK","addresses":{}})"), "addresses is not a list");
 }
 
+TEST(Protocol, GcAndStatusAreAboutNoSingleAttachment) {
+  for (const std::string command : {"GC", "STATUS"}) {
+    std::string error;
+    const auto request = cni::parse_request(
+        R"({"containerId":"../a","ifname":"/e","netns":"x","command":")" + command + "\"}", error);
+    ASSERT_TRUE(request) << error;
+    EXPECT_EQ(request->container_id + request->interface + request->netns, "") << command;
+  }
+}
+
 }  // namespace
 }  // namespace podwire::control
