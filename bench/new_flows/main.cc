@@ -47,7 +47,8 @@ int main(int argc, char** argv) {
   options::options_description description("new_flows: what new connections cost");
   description.add_options()("help", "this text")("case", options::value(&names)->composing(),
                                                  "only this case (repeat for more)")(
-      "flows", options::value(&flows)->multitoken(), "connections in the table; default 1000000")(
+      "flows", options::value(&flows)->multitoken(),
+      "connections in the table, of two entries each; default 1000000")(
       "seconds", options::value(&common.seconds)->default_value(10), "at most, for each figure")(
       "json", options::bool_switch(&common.json), "one JSON object a line");
   options::variables_map given;
