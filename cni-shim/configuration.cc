@@ -148,7 +148,7 @@ std::string value_of(const Environment& environment, const char* name) {
 }
 
 std::string missing_variables(const Environment& environment, const std::string& command) {
-  const bool of_one = command == "ADD" || command == "CHECK" || command == "DEL";
+  const bool of_one = is_of_one_attachment(command);
   std::string missing;
   const auto need = [&](const char* name) {
     if (!value_of(environment, name).empty()) return;

@@ -59,6 +59,10 @@ inline bool is_interface_name(const std::string& name) {
                      [](unsigned char c) { return c > ' ' && c != '/' && c != ':' && c != 0x7f; });
 }
 
+inline bool is_of_one_attachment(const std::string& command) {
+  return command == "ADD" || command == "DEL" || command == "CHECK";
+}
+
 struct AttachmentName {
   std::string container_id, interface;
   auto operator<=>(const AttachmentName&) const = default;
@@ -138,17 +142,12 @@ inline std::string read_valid(const nlohmann::json& json, std::vector<Attachment
   return {};
 }
 
-inline std::string check_request(Request& r) {
-  const bool of_one = r.command == "ADD" || r.command == "DEL" || r.command == "CHECK";
+inline std::string check_request(const Request& r) {
+  const bool of_one = is_of_one_attachment(r.command);
   if (!of_one && r.command != "GC" && r.command != "STATUS") {
     return "command \"" + r.command + "\" is not known";
   }
-  if (!of_one) {  // what it says of one attachment means nothing, and nobody has checked it
-    r.container_id.clear();
-    r.interface.clear();
-    r.netns.clear();
-    return {};
-  }
+  if (!of_one) return {};
   if (!is_container_id(r.container_id)) {
     return "containerId \"" + r.container_id + "\" is not a container's ID";
   }
@@ -195,6 +194,8 @@ inline std::optional<Request> parse_request(const std::string& line, std::string
   }
   if (error.empty()) error = detail::check_request(r);
   if (!error.empty()) return std::nullopt;
+  // What GC and STATUS say of one attachment means nothing, and nobody has checked it.
+  if (!is_of_one_attachment(r.command)) r.container_id = r.interface = r.netns = {};
   return r;
 }
 
